@@ -110,7 +110,9 @@ def _refuse_unknown(data: Mapping[str, Any], model: type[BaseModel], where: str,
         field = model.model_fields.get(key)
         if field is None:
             close = get_close_matches(key, model.model_fields, n=1)
-            guess = f"Did you mean {prefix}{close[0]}?" if close else f"Known: {', '.join(model.model_fields)}."
+            guess = (
+                f"Did you mean {prefix}{close[0]}?" if close else f"Known: {', '.join(model.model_fields)}."
+            )
             raise ConfigurationError(f"unknown key {prefix}{key}.", where=where, hint=guess)
         section = field.annotation
         if isinstance(section, type) and issubclass(section, BaseModel):

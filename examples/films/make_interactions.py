@@ -1,7 +1,7 @@
-"""Make the demo's interactions: seeded, with planted tastes, so that a recommendation can be seen to be right.
+"""Make the demo's interactions, seeded, with planted tastes: a recommendation can be seen to be right.
 
-Every user has two tastes (all films of one director, studio or actor, as ``tastes.csv`` lists them), sees most
-films of both, and a few at random. The films in ``UNSEEN`` are seen by nobody: only the graph can reach them.
+Every user has two tastes (all films of one director, studio or actor, as ``tastes.csv`` lists them), sees
+most films of both, and a few at random. Nobody sees the films in ``UNSEEN``: only the graph can reach them.
 
 Usage: ``python make_interactions.py INTERACTIONS.csv``
 """

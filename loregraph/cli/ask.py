@@ -1,0 +1,66 @@
+"""Commands that ask the graph: query, stats, doctor."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from loregraph.cli.options import JsonOption, WorkspaceOption, parse_parameters
+from loregraph.cli.output import next_step, print_pairs, print_rows, say
+from loregraph.workspace import Workspace
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the root."""
+    app.command()(query)
+    app.command()(stats)
+    app.command()(doctor)
+
+
+def query(
+    cypher: Annotated[str, typer.Argument(help="One read-only Cypher query.")],
+    workspace: WorkspaceOption = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", help="name=value, repeatable.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="At most this many rows.", min=1)] = 1000,
+    timeout: Annotated[float, typer.Option(help="Seconds before it is stopped.", min=0.1)] = 30.0,
+    json_: JsonOption = False,
+) -> None:
+    """Ask the graph in Cypher."""
+    found = Workspace.find(workspace)
+    with found.ledger() as ledger, found.store(ledger) as store:
+        rows = store.query(cypher, parse_parameters(parameter or []), limit=limit, timeout=timeout)
+    print_rows(rows, as_json=json_)
+    if len(rows) == limit:
+        say(f"stopped at {limit} rows; --limit asks for more")
+
+
+def stats(workspace: WorkspaceOption = None, json_: JsonOption = False) -> None:
+    """Count what is stored."""
+    with Workspace.find(workspace).ledger() as ledger:
+        counts = ledger.statistics()
+    print_pairs(
+        {
+            "documents": counts.documents,
+            "chunks": counts.chunks,
+            "entities": counts.entities,
+            "facts": counts.facts,
+            "evidence": counts.evidence,
+            "version": counts.version,
+        },
+        as_json=json_,
+    )
+    if counts.documents == 0:
+        next_step("lore ingest PATH…")
+
+
+def doctor(workspace: WorkspaceOption = None, json_: JsonOption = False) -> None:
+    """Check the installation, the workspace, the ledger and the graph store."""
+    from loregraph.doctor import examine
+
+    findings = examine(workspace)
+    print_rows([{"check": f.check, "ok": f.ok, "detail": f.detail} for f in findings], as_json=json_)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)

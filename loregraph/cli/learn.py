@@ -1,0 +1,121 @@
+"""Commands that learn and recommend: train, evaluate, recommend, explain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loregraph.cli.options import BundleOption, JsonOption, WorkspaceOption
+from loregraph.cli.output import end_progress, next_step, print_json, print_rows, progress_line, say
+from loregraph.workspace import Workspace
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the root."""
+    app.command()(train)
+    app.command()(evaluate)
+    app.command()(recommend)
+    app.command()(explain)
+
+
+def train(
+    model: Annotated[str, typer.Argument(help="popularity, bpr, lightgcn, kgat.")],
+    interactions: Annotated[Path, typer.Option(help="CSV, Parquet, RecBole .inter, KGCN or KGAT file.")],
+    workspace: WorkspaceOption = None,
+    positive_from: Annotated[
+        float | None, typer.Option(help="Ratings at or above this are positive; all rows where not set.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="How to hold out: random or time.")] = "random",
+    epochs: Annotated[
+        int | None, typer.Option(help="At most this many; the model's default if not set.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Makes the run repeatable.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    name: Annotated[str | None, typer.Option(help="The bundle's name; the model's if not set.")] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Train a recommender on interactions and the graph; test it beside its baselines; write a bundle."""
+    from loregraph.training_run import TrainingRequest, train_bundle
+
+    request = TrainingRequest(
+        model,
+        interactions,
+        positive_from=positive_from,
+        split=split,
+        epochs=epochs,
+        seed=seed,
+        device=device,
+        name=name,
+    )
+    try:
+        report = train_bundle(Workspace.find(workspace), request, progress_line)
+    finally:
+        end_progress()
+    print_rows(report.rows, as_json=json_)
+    say(f"bundle: {report.bundle}")
+    next_step("lore recommend USER")
+
+
+def evaluate(
+    workspace: WorkspaceOption = None,
+    bundle: BundleOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Print the test figures of a bundle, with the baselines of the same run and the intervals of each."""
+    from loregraph.training_run import figures_of
+
+    print_rows(figures_of(Workspace.find(workspace).bundle(bundle)), as_json=json_)
+    next_step("lore recommend USER")
+
+
+def recommend(
+    user: Annotated[str, typer.Argument(help="A user of the training data.")],
+    workspace: WorkspaceOption = None,
+    k: Annotated[int, typer.Option("-k", help="How many.", min=1)] = 10,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Also what the user already had.")
+    ] = False,
+    bundle: BundleOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Recommend items to a user."""
+    from recommender.service import Service
+
+    service = Service.open(Workspace.find(workspace).bundle(bundle))
+    hits = service.recommend(user, k, exclude_seen=not include_seen)
+    print_rows([{"item": hit.item, "name": hit.name, "score": hit.score} for hit in hits], as_json=json_)
+    if hits:
+        next_step(f"lore explain {user} {hits[0].item}")
+
+
+def explain(
+    user: Annotated[str, typer.Argument(help="A user of the training data.")],
+    item: Annotated[str, typer.Argument(help="An item of the catalogue.")],
+    workspace: WorkspaceOption = None,
+    k: Annotated[int, typer.Option("-k", help="At most this many paths.", min=1)] = 3,
+    bundle: BundleOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Explain a recommendation: the paths that support it, and the sentence behind every step."""
+    from loregraph.explaining import explain as explain_with_sources
+    from recommender.service import Service
+
+    found = Workspace.find(workspace)
+    service = Service.open(found.bundle(bundle))
+    with found.ledger() as ledger:
+        explanation = explain_with_sources(service, ledger, user, item, k=k)
+    if json_:
+        print_json(explanation.as_json())
+        return
+    print(f"{explanation.name}: {explanation.reason}")
+    for path in explanation.paths:
+        print(f"- {path.text}")
+        for step in path.steps:
+            source = (
+                f' — "{step.sentence}" ({step.document})'
+                if step.sentence
+                else " — no document says it any more"
+            )
+            print(f"    {step.subject} {step.predicate} {step.object}{source}")

@@ -1,0 +1,92 @@
+"""What a command prints: results on stdout, narration on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+def say(text: str) -> None:
+    """Narrate on stderr."""
+    print(text, file=sys.stderr)
+
+
+def next_step(command: str) -> None:
+    """Name the next useful command."""
+    say(f"next: {command}")
+
+
+def print_json(value: object) -> None:
+    """Print one JSON document on stdout."""
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Print rows as JSON, as a table on a terminal, or as tab-separated lines in a pipe."""
+    if as_json:
+        print_json([dict(row) for row in rows])
+    elif not rows:
+        say("no rows")
+    elif sys.stdout.isatty():
+        _print_table(rows)
+    else:
+        columns = list(rows[0])
+        print("\t".join(columns))
+        for row in rows:
+            print("\t".join(_cell(row.get(column)) for column in columns))
+
+
+def print_pairs(pairs: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print names and values as a JSON object, or one a line."""
+    if as_json:
+        print_json(dict(pairs))
+        return
+    width = max((len(name) for name in pairs), default=0)
+    for name, value in pairs.items():
+        print(f"{name:<{width}}  {_cell(value)}")
+
+
+def progress_line(text: str) -> None:
+    """Rewrite one line on a terminal's stderr; silent in a pipe."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[2K{text}", end="", file=sys.stderr, flush=True)
+
+
+def end_progress() -> None:
+    """End the progress line."""
+    if sys.stderr.isatty():
+        print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
+
+
+def shorten(names: Iterable[str], n_shown: int = 5) -> str:
+    """The first names, and how many more there are."""
+    found = list(names)
+    more = f" and {len(found) - n_shown} more" if len(found) > n_shown else ""
+    return ", ".join(found[:n_shown]) + more
+
+
+def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for column in rows[0]:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(row.get(column))) for column in rows[0]))
+    Console().print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return " ".join(value.split())
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, bool | int):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False)

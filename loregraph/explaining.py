@@ -1,0 +1,70 @@
+"""A recommendation explained: the path that supports it, and for every step the sentence that says so."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kg.ledger.ledger import Ledger
+    from recommender.service import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One edge of a path with its source; ``sentence`` is empty where no document says it (any more)."""
+
+    subject: str
+    predicate: str
+    object: str
+    sentence: str
+    document: str
+    start: int | None
+    end: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SupportedPath:
+    """A path from something the user had to the item; ``score`` is comparable within one answer only."""
+
+    text: str
+    score: float
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why this item for this user; without ``paths``, ``reason`` says what the score rests on instead."""
+
+    user: str
+    item: str
+    name: str
+    reason: str
+    paths: tuple[SupportedPath, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The explanation as plain values."""
+        return asdict(self)
+
+
+def explain(service: Service, ledger: Ledger, user: str, item: str, *, k: int = 3) -> Explanation:
+    """Explain ``item`` for ``user`` with at most ``k`` paths, each step with its source.
+
+    Raises :class:`~kg.errors.NotFound` for an unknown user or item.
+    """
+    found = service.explain(user, item, k=k)
+    paths = tuple(
+        SupportedPath(path.text, path.score, tuple(_with_source(ledger, edge) for edge in path.edges))
+        for path in found.paths
+    )
+    return Explanation(user, item, found.name, found.reason, paths)
+
+
+def _with_source(ledger: Ledger, edge: Any) -> Step:
+    rows = ledger.provenance(edge.edge_id) if edge.edge_id else []
+    spoken = next((row for row in rows if row.sentence), None)
+    if spoken is None:
+        return Step(edge.subject, edge.predicate, edge.object, "", "", None, None)
+    return Step(
+        edge.subject, edge.predicate, edge.object, spoken.sentence, spoken.uri, spoken.start, spoken.end
+    )
