@@ -105,14 +105,13 @@ def check_promise() -> bool:
         reached += len(wanted.intersection(hits) & unseen)
     n_items = sum(1 for _ in (HERE / "items.csv").open(encoding="utf-8")) - 1
     chance = sum(len(films[t]) for t in films) / len(films) * 2 / n_items
-    print(
-        f"\nPlanted tastes: {right} of {shown} recommendations ({right / shown:.0%}) follow the user's tastes;"
-    )
+    share = right / shown
+    print(f"\nPlanted tastes: {right} of {shown} recommendations ({share:.0%}) follow the user's tastes;")
     print(f"picking at random gives about {chance:.0%} even without counting what was seen.")
     print(
         f"Of the films that nobody has seen, {reached} of {reachable} reached the users they were meant for."
     )
-    return right / shown > 3 * chance and reached > 0
+    return share > 3 * chance and reached > 0
 
 
 def main() -> None:
