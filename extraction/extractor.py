@@ -12,8 +12,8 @@ from kg.facts import Assertions, Chunk, Document
 class Refusal:
     """Something that an extractor found and would not assert.
 
-    ``reason`` is a short name that refusals are counted by ("quote not in the text"); ``detail`` says what was
-    refused. ``start`` and ``end`` are document offsets where the place is known.
+    ``reason`` is a short name that refusals are counted by ("quote not in the text"); ``detail`` says what
+    was refused. ``start`` and ``end`` are document offsets where the place is known.
     """
 
     reason: str
