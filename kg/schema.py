@@ -124,7 +124,7 @@ class Schema:
         if subject_type not in prop.domain:
             return f"{predicate} belongs to {' or '.join(prop.domain)}, not to {subject_type}"
         if not _is_of(prop.datatype, value):
-            return f"{predicate} is a {prop.datatype}, not {value!r}"
+            return f"{predicate} must be of datatype {prop.datatype}, not {value!r}"
         return None
 
 
