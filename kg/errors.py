@@ -141,10 +141,28 @@ class StoreError(LoreError):
 
 
 class LanguageModelError(LoreError):
-    """A language model gave no usable answer."""
+    """A language model gave no usable answer.
+
+    ``prompt_tokens`` and ``completion_tokens`` are what was paid for nothing; ``answer`` is what it said.
+    """
 
     http_status = 502
     title = "The language model gave no usable answer"
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        hint: str | None = None,
+        prompt_tokens: int = 0,
+        completion_tokens: int = 0,
+        answer: str = "",
+    ) -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.prompt_tokens = prompt_tokens
+        self.completion_tokens = completion_tokens
+        self.answer = answer
 
 
 class BudgetExceeded(LanguageModelError):
