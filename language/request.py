@@ -53,7 +53,7 @@ class Request:
             "model": self.model,
             "messages": [dict(message) for message in self.messages],
             "schema": self.schema,
-            "temperature": self.temperature,
+            "temperature": float(self.temperature),
             "max_tokens": self.max_tokens,
             "purpose": self.purpose,
         }
