@@ -1,0 +1,1 @@
+"""One reader per format: each turns the bytes of one place into documents or failures."""
