@@ -1,0 +1,104 @@
+"""The graph as numpy arrays: what snapshots are made from."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kg.facts import Status
+from kg.ledger.connection import head_of
+from kg.ledger.reads import node_name
+from kg.ledger.rows import LedgerArrays
+from kg.ledger.tables import FIRST_DECISION, NAME, STATUS_CODES
+
+_ASSERTIONS = (
+    "SELECT edge, source, status, confidence FROM assertion INDEXED BY assertion_edge ORDER BY edge, source"
+)
+_EDGES = """
+SELECT number, subject, predicate, object, identity FROM edge
+WHERE literal IS NULL AND subject <> object ORDER BY number
+"""
+_ENTITIES = """
+SELECT number, identity, type FROM entity WHERE number IN (
+    SELECT e.canonical FROM wording w JOIN entity e ON e.number = w.entity WHERE w.kind = ?)
+ORDER BY identity
+"""
+
+
+def make_arrays(connection: sqlite3.Connection, statuses: Collection[Status]) -> LedgerArrays:
+    """Fold the edges that have one of these statuses, at the connection's snapshot."""
+    entities = connection.execute(_ENTITIES, (NAME,)).fetchall()
+    dense = np.full(_largest(connection, "entity") + 1, -1, dtype=np.int64)
+    dense[[number for number, _, _ in entities]] = np.arange(len(entities))
+    predicates = connection.execute("SELECT number, name FROM predicate ORDER BY name").fetchall()
+    relations = np.full(_largest(connection, "predicate") + 1, -1, dtype=np.int64)
+    relations[[number for number, _ in predicates]] = np.arange(len(predicates))
+
+    edge, support, confidence = _fold(connection, statuses)
+    rows = connection.execute(_EDGES).fetchall()
+    numbers, subject, predicate, target = (
+        np.fromiter((row[column] for row in rows), np.int64, len(rows)) for column in range(4)
+    )
+    place = np.searchsorted(edge, numbers)
+    place[place == len(edge)] = 0
+    kept = np.flatnonzero(edge[place] == numbers) if len(edge) else np.empty(0, np.int64)
+    used = np.unique(relations[predicate[kept]])
+    head = dense[subject[kept]]
+    relation = np.searchsorted(used, relations[predicate[kept]])
+    tail = dense[target[kept]]
+    identities = np.array([rows[row][4] for row in kept.tolist()], dtype="U32")
+    order = np.lexsort((identities, tail, relation, head))
+    return LedgerArrays(
+        version=head_of(connection)[0],
+        entity_ids=[identity for _, identity, _ in entities],
+        entity_names=_names(connection, [number for number, _, _ in entities]),
+        entity_types=[type_ for _, _, type_ in entities],
+        predicate_names=[predicates[index][1] for index in used.tolist()],
+        subject=head[order],
+        predicate=relation[order],
+        object=tail[order],
+        confidence=confidence[place[kept]][order],
+        support=support[place[kept]][order],
+        edge_ids=identities[order].tolist(),
+    )
+
+
+def _fold(
+    connection: sqlite3.Connection, statuses: Collection[Status]
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+    """Edge numbers (ascending), support and confidence of the groups with one of these statuses."""
+    kind = np.dtype([("edge", "i8"), ("source", "i8"), ("status", "i1"), ("confidence", "f8")])
+    rows: NDArray[Any] = np.fromiter(connection.execute(_ASSERTIONS), dtype=kind)
+    edge, source, status = rows["edge"], rows["source"], rows["status"]
+    if not len(rows):
+        return edge, np.empty(0, np.int32), np.empty(0, np.float32)
+    first = np.flatnonzero(np.r_[True, edge[1:] != edge[:-1]])
+    base = np.where(status < FIRST_DECISION, status, 0)
+    new_source = np.r_[True, (edge[1:] != edge[:-1]) | (source[1:] != source[:-1])]
+    support = np.add.reduceat((new_source & (base > 0)).astype(np.int32), first)
+    confidence = np.maximum.reduceat(np.where(base > 0, rows["confidence"], 0.0), first)
+    decision = np.maximum.reduceat(np.where(base > 0, 0, source * 8 + status), first)
+    strongest = np.maximum.reduceat(base, first)
+    final = np.where(strongest == 0, 0, np.where(decision > 0, decision % 8, strongest))
+    kept = np.isin(final, [STATUS_CODES[status] for status in statuses])
+    return edge[first][kept], support[kept], confidence[kept].astype(np.float32)
+
+
+def _names(connection: sqlite3.Connection, numbers: list[int]) -> list[str]:
+    """The names of canonical entities; merged or differently spelt ones are folded one by one."""
+    alone: dict[int, str] = dict(
+        connection.execute(
+            "SELECT entity, min(text) FROM wording WHERE kind = ? GROUP BY entity HAVING count(*) = 1",
+            (NAME,),
+        )
+    )
+    return [alone.get(number) or node_name(connection, number) for number in numbers]
+
+
+def _largest(connection: sqlite3.Connection, table: str) -> int:
+    (largest,) = connection.execute(f"SELECT ifnull(max(number), 0) FROM {table}").fetchone()
+    return int(largest)

@@ -1,0 +1,172 @@
+"""Where facts come from: assertions with their evidence, and whole facts for export."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from kg.facts import Status
+from kg.ledger.connection import Database
+from kg.ledger.folding import FOLD, status_of
+from kg.ledger.gathering import read_inference
+from kg.ledger.reads import node_name
+from kg.ledger.rows import FactEntity, FactRow, ProvenanceRow
+from kg.ledger.tables import FIRST_DECISION, STATUS_OF_CODE
+
+TEXTS_REMEMBERED = 512
+"""Documents whose texts are kept while facts are streamed."""
+
+NAMES_REMEMBERED = 200_000
+"""Entities whose names are kept while facts are streamed."""
+
+_SENTENCE_ENDS = ".!?\n"
+
+_PROVENANCE = """
+SELECT a.edge, a.source, s.identity, s.kind, a.confidence, a.status, a.inference, v.begins, v.ends
+FROM assertion a JOIN source s ON s.number = a.source
+LEFT JOIN evidence v ON v.source = a.source AND v.position = a.position
+WHERE a.status < {first} {which} ORDER BY a.edge, a.source, a.position, v.begins
+"""
+_FACTS = f"""
+SELECT g.number, g.identity, g.subject, p.name, g.object, g.literal, g.qualifiers, {FOLD}
+FROM edge g JOIN predicate p ON p.number = g.predicate JOIN assertion a ON a.edge = g.number
+WHERE g.object IS NULL OR g.object <> g.subject
+GROUP BY g.number ORDER BY g.number
+"""
+
+
+@dataclass(slots=True)
+class _Text:
+    text: str
+    uri: str
+    title: str
+
+
+def sentence_around(text: str, start: int, end: int) -> str:
+    """The sentence that holds ``text[start:end]``: to the nearest ``. ! ?`` or line end on either side."""
+    left = max(text.rfind(mark, 0, start) for mark in _SENTENCE_ENDS) + 1
+    # A quote that ends its own sentence needs nothing from the next one.
+    after = end - 1 if text[end - 1 : end] in _SENTENCE_ENDS else end
+    rights = [found for mark in _SENTENCE_ENDS if (found := text.find(mark, after)) >= 0]
+    right = min(rights) + 1 if rights else len(text)
+    return text[left : max(right, end)].strip()
+
+
+class Provenance:
+    """Reads evidence and facts."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of_edge(self, edge_id: str) -> list[ProvenanceRow]:
+        """All evidence for one edge, oldest source first; empty where no source asserts it."""
+        with self._database.reading() as connection:
+            sql = _PROVENANCE.format(
+                first=FIRST_DECISION, which="AND a.edge = (SELECT number FROM edge WHERE identity = ?)"
+            )
+            texts = _Texts(connection)
+            return [_evidence(texts, row) for row in connection.execute(sql, (edge_id,))]
+
+    def facts(self, statuses: Collection[Status] | None) -> Iterator[FactRow]:
+        """Every edge with one of these statuses, or all but the rejected ones."""
+        wanted = frozenset(Status) - {Status.REJECTED} if statuses is None else frozenset(statuses)
+        with self._database.snapshot() as connection:
+            texts = _Texts(connection)
+            entities = _Entities(connection)
+            groups = groupby(
+                connection.execute(_PROVENANCE.format(first=FIRST_DECISION, which="")), key=lambda row: row[0]
+            )
+            current: tuple[int, list[Any]] | None = None
+            for number, edge, subject, predicate, target, literal, qualifiers, *fold in connection.execute(
+                _FACTS
+            ):
+                status = status_of(fold[0], fold[1])
+                if status is None or status not in wanted:
+                    continue
+                while current is None or current[0] < number:
+                    key, rows = next(groups)
+                    current = key, list(rows)
+                yield FactRow(
+                    edge_id=edge,
+                    subject=entities[subject],
+                    predicate=predicate,
+                    object=None if target is None else entities[target],
+                    literal=None if literal is None else json.loads(literal),
+                    qualifiers=json.loads(qualifiers),
+                    status=status,
+                    confidence=fold[3],
+                    support=fold[2],
+                    evidence=tuple(_evidence(texts, row) for row in current[1]),
+                )
+
+
+class _Texts:
+    """Texts and first places of documents, the most recently asked for kept."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._kept: OrderedDict[int, _Text] = OrderedDict()
+
+    def __getitem__(self, number: int) -> _Text:
+        found = self._kept.get(number)
+        if found is None:
+            row = self._connection.execute(
+                """SELECT d.text, p.uri, p.title FROM document d JOIN place p ON p.source = d.source
+                   WHERE d.source = ? ORDER BY p.uri LIMIT 1""",
+                (number,),
+            ).fetchone()
+            found = self._kept[number] = _Text(*row)
+            if len(self._kept) > TEXTS_REMEMBERED:
+                self._kept.popitem(last=False)
+        else:
+            self._kept.move_to_end(number)
+        return found
+
+
+class _Entities:
+    """Ends of facts by number."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._kept: dict[int, FactEntity] = {}
+
+    def __getitem__(self, number: int) -> FactEntity:
+        found = self._kept.get(number)
+        if found is None:
+            identity, type_ = self._connection.execute(
+                "SELECT identity, type FROM entity WHERE number = ?", (number,)
+            ).fetchone()
+            if len(self._kept) >= NAMES_REMEMBERED:
+                self._kept.clear()
+            found = self._kept[number] = FactEntity(identity, node_name(self._connection, number), type_)
+        return found
+
+
+def _evidence(texts: _Texts, row: tuple[Any, ...]) -> ProvenanceRow:
+    _, number, identity, kind, confidence, status, inference, start, end = row
+    uri = title = quote = sentence = ""
+    if kind == "document":
+        found = texts[number]
+        uri, title = found.uri, found.title
+        if start is not None:
+            quote = found.text[start:end]
+            sentence = sentence_around(found.text, start, end)
+    return ProvenanceRow(
+        source=identity,
+        kind=kind,
+        document=identity if kind == "document" else None,
+        uri=uri,
+        title=title,
+        start=start,
+        end=end,
+        quote=quote,
+        sentence=sentence,
+        confidence=confidence,
+        status=STATUS_OF_CODE[status],
+        inference=read_inference(inference),
+    )
