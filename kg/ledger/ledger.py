@@ -31,6 +31,7 @@ from kg.ledger.rows import (
     FactRow,
     LedgerArrays,
     MergeRow,
+    PlaceRow,
     ProvenanceRow,
     Statistics,
 )
@@ -117,6 +118,10 @@ class Ledger:
     def holds(self, uri: str) -> str | None:
         """The id of the document at this place."""
         return self._reader.holds(uri)
+
+    def place(self, uri: str) -> PlaceRow | None:
+        """What is stored at this place, with the title and the metadata it has there."""
+        return self._reader.place(uri)
 
     def document(self, identity: str) -> Document:
         """A stored document; its ``uri`` is the first of its places. Raises :class:`~kg.errors.NotFound`."""

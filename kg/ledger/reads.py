@@ -10,7 +10,7 @@ from kg.errors import NotFound
 from kg.facts import Document, Entity, Status, normalise_name
 from kg.ledger.connection import Database, head_of
 from kg.ledger.folding import FOLD, fold_words
-from kg.ledger.rows import DecisionRow, DocumentRow, EntityRow, Statistics
+from kg.ledger.rows import DecisionRow, DocumentRow, EntityRow, PlaceRow, Statistics
 from kg.ledger.tables import FIRST_DECISION, NAME, STATUS_OF_CODE, SURFACE
 
 _MEMBERS = """
@@ -55,6 +55,16 @@ class Reader:
                 "SELECT s.identity FROM place p JOIN source s ON s.number = p.source WHERE p.uri = ?", (uri,)
             ).fetchone()
             return None if row is None else str(row[0])
+
+    def place(self, uri: str) -> PlaceRow | None:
+        """What is stored at a place."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                """SELECT s.identity, p.title, p.metadata
+                   FROM place p JOIN source s ON s.number = p.source WHERE p.uri = ?""",
+                (uri,),
+            ).fetchone()
+            return None if row is None else PlaceRow(uri, row[0], row[1], json.loads(row[2]))
 
     def document(self, identity: str) -> Document:
         """A stored document, at its first place."""

@@ -24,6 +24,16 @@ class DocumentRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PlaceRow:
+    """What is stored at a place: the id of its document, and the title and metadata it has there."""
+
+    uri: str
+    document: str
+    title: str
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class EntityRow:
     """One canonical entity: its name is the spelling that most sources use, ``aliases`` the others, sorted.
 
