@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from kg.facts import content_hash
-from kg.ledger.edges import edge_identity
+from kg.ledger.edges import edge_identity, read_symmetric
 from kg.ledger.merges import replay
 from kg.ledger.tables import DESCRIPTION, NAME, SURFACE
 
@@ -21,7 +21,7 @@ LEFT JOIN edge g ON g.number = a.edge
 """
 
 
-def audit(connection: sqlite3.Connection, symmetric: Collection[str]) -> list[str]:
+def audit(connection: sqlite3.Connection) -> list[str]:
     """One sentence for each thing that is wrong; reads everything (seconds for a million assertions)."""
     damage = [row[0] for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
     if damage:
@@ -30,7 +30,7 @@ def audit(connection: sqlite3.Connection, symmetric: Collection[str]) -> list[st
         *_references(connection),
         *_texts(connection),
         *_canonicals(connection),
-        *_edges(connection, symmetric),
+        *_edges(connection),
         *_wordings(connection),
     ]
 
@@ -72,7 +72,8 @@ def _canonicals(connection: sqlite3.Connection) -> Iterator[str]:
             yield f"Entity {identity} has another canonical entity than its merges say."
 
 
-def _edges(connection: sqlite3.Connection, symmetric: Collection[str]) -> Iterator[str]:
+def _edges(connection: sqlite3.Connection) -> Iterator[str]:
+    symmetric = read_symmetric(connection)
     for row in connection.execute(_ASSERTIONS):
         source, position, _, subject, first, predicate, target, second, literal, qualifiers, *edge = row
         if second is not None and predicate in symmetric and second < first:

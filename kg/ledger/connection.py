@@ -39,12 +39,14 @@ class Memory:
     entities: dict[str, Known] = field(default_factory=dict)
     predicates: dict[str, int] = field(default_factory=dict)
     last_entity: int | None = None
+    symmetric: frozenset[str] | None = None
 
     def forget(self) -> None:
         """Forget everything."""
         self.entities.clear()
         self.predicates.clear()
         self.last_entity = None
+        self.symmetric = None
 
 
 class Database:

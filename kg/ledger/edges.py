@@ -28,19 +28,31 @@ def edge_identity(
     return content_hash("edge", subject, predicate, target, qualifiers)
 
 
+def read_symmetric(connection: sqlite3.Connection) -> frozenset[str]:
+    """The names of the symmetric predicates, as stored."""
+    (value,) = connection.execute("SELECT value FROM setting WHERE name = 'symmetric'").fetchone()
+    return frozenset(json.loads(value))
+
+
 class Edges:
     """Finds or makes the edge of an assertion, and marks what changed."""
 
     def __init__(self, connection: sqlite3.Connection, memory: Memory) -> None:
         self._connection = connection
         self._memory = memory
-        (value,) = connection.execute("SELECT value FROM setting WHERE name = 'symmetric'").fetchone()
-        self.symmetric: frozenset[str] = frozenset(json.loads(value))
+
+    @property
+    def symmetric(self) -> frozenset[str]:
+        """The names of the predicates whose two ends mean the same."""
+        found = self._memory.symmetric
+        if found is None:
+            found = self._memory.symmetric = read_symmetric(self._connection)
+        return found
 
     def store_symmetric(self, symmetric: Collection[str]) -> None:
         """Make these predicates the symmetric ones."""
-        self.symmetric = frozenset(symmetric)
-        value = json.dumps(sorted(self.symmetric))
+        self._memory.symmetric = frozenset(symmetric)
+        value = json.dumps(sorted(symmetric))
         self._connection.execute("UPDATE setting SET value = ? WHERE name = 'symmetric'", (value,))
 
     def predicate(self, name: str) -> int:

@@ -140,9 +140,13 @@ def fold_edges(connection: sqlite3.Connection, since: int) -> Iterator[Edge]:
     """Edges between two entities."""
     rows = connection.execute(edges_sql(since), {"since": since})
     for row in rows:
-        base, decision, support, confidence, documents = row[8:]
+        identity, predicate, source, source_type, target, target_type, qualifiers, version, *fold = row
+        base, decision, support, confidence, documents = fold
         ids = sorted(documents.split(","))[:DOCUMENTS_PER_EDGE] if documents else []
-        yield Edge(*row[:8], status_of(base, decision), support, confidence or 0.0, ids)
+        yield Edge(
+            identity, predicate, source, source_type, target, target_type, qualifiers, version,
+            status_of(base, decision), support, confidence or 0.0, ids,
+        )  # fmt: skip
 
 
 def edges_sql(since: int) -> str:

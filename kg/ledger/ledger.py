@@ -60,13 +60,12 @@ class Ledger:
         self.path = Path(path)
         self._database = Database(self.path)
         try:
-            with self._database.reading() as connection:
-                self._edges = Edges(connection, self._database.memory)
-            self._writer = Writer(self._database, self._edges)
-            self._merger = Merger(self._database, self._edges)
+            edges = Edges(self._database.connection, self._database.memory)
+            self._writer = Writer(self._database, edges)
+            self._merger = Merger(self._database, edges)
             self._reader = Reader(self._database)
             self._provenance = Provenance(self._database)
-            if symmetric is not None and frozenset(symmetric) != self._edges.symmetric:
+            if symmetric is not None and frozenset(symmetric) != edges.symmetric:
                 self._merger.change_symmetric(frozenset(symmetric))
         except BaseException:
             self._database.close()
@@ -236,7 +235,7 @@ class Ledger:
     def check(self) -> list[str]:
         """Look for damage, and recompute all that is derived; one sentence for each thing that is wrong."""
         with self._database.snapshot() as connection:
-            return audit(connection, self._edges.symmetric)
+            return audit(connection)
 
     def backup(self, path: Path) -> None:
         """Copy the ledger, as of the last commit, to a new file. Raises UsageError where it exists."""

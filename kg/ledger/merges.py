@@ -84,6 +84,8 @@ class Merger:
         """Derive again the edges of predicates that became symmetric, or are so no longer."""
         with self._database.writing() as version:
             changed = sorted(symmetric ^ self._edges.symmetric)
+            if not changed:
+                return
             self._edges.store_symmetric(symmetric)
             self._database.changed("symmetric", ", ".join(sorted(symmetric)))
             for name in changed:

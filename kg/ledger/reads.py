@@ -70,8 +70,9 @@ class Reader:
         """A stored document, at its first place."""
         with self._database.reading() as connection:
             row = connection.execute(
-                """SELECT d.text, p.uri, p.title, p.metadata
-                   FROM source s JOIN document d ON d.source = s.number JOIN place p ON p.source = s.number WHERE s.identity = ? ORDER BY p.uri LIMIT 1""",
+                """SELECT d.text, p.uri, p.title, p.metadata FROM source s
+                   JOIN document d ON d.source = s.number JOIN place p ON p.source = s.number
+                   WHERE s.identity = ? ORDER BY p.uri LIMIT 1""",
                 (identity,),
             ).fetchone()
             if row is None:
