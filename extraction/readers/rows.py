@@ -231,7 +231,7 @@ def _line_text(line: Line, where: str, options: ReadOptions) -> str:
 
 def _parse(text: str, where: str) -> dict[str, Any]:
     try:
-        row = json.loads(text)
+        row = json.loads(text.rstrip())
     except json.JSONDecodeError as problem:
         raise DocumentError(
             f"this line is not valid JSON: {problem.msg} at column {problem.colno}.",

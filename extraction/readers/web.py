@@ -94,7 +94,7 @@ def _pieces(body: Any) -> list[str]:
             if node is None or node.tag == "body":
                 return pieces
             preformatted -= node.tag == "pre"
-            pieces.append(_break(node.tag))
+            pieces.append("\n\n" if node.tag in _PARAGRAPHS else "")
         node = node.next
     return pieces
 
