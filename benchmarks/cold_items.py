@@ -1,8 +1,8 @@
 """Cold items on ML-100K: does a graph extracted from text help where interactions are missing?
 
 The 1,219 films that have a lead text, in increasing id; an item is cold if
-``numpy.random.default_rng(seed).random(1219) < 0.2``. Positives are ratings of at least 4. The cold items alone
-are ranked for each user; NDCG@20 and Recall@20 are averaged over users with a cold positive. No model sees any
+``numpy.random.default_rng(seed).random(1219) < 0.2``. Positives are ratings of 4 or 5. Only the cold items
+are ranked for a user; NDCG@20 and Recall@20 are averaged over users with a cold positive. No model sees an
 interaction of a cold item.
 
 This module holds the protocol and the rows that need no training; ``films_end_to_end.py`` runs it.

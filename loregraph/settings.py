@@ -19,7 +19,14 @@ from kg.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "LORE_"
 _NOT_SETTINGS = frozenset(
-    {"LORE_WORKSPACE", "LORE_DATA", "LORE_TEST_NEO4J", "LORE_NEO4J_HOME", "LORE_BUFFER_POOL_MB"}
+    {
+        "LORE_WORKSPACE",
+        "LORE_DATA",
+        "LORE_TEST_NEO4J",
+        "LORE_NEO4J_HOME",
+        "LORE_BUFFER_POOL_MB",
+        "LORE_LANGUAGE_API_KEY",
+    }
 )
 
 

@@ -21,7 +21,7 @@ def follow(ledger: Ledger, store: GraphStore) -> int:
     shown = store.version()
     if shown.version == ledger.version and shown.token == ledger.token:
         return 0
-    if shown.version == 0 or not ledger.had(shown.version, shown.token):
+    if shown.version == 0 or not ledger.knows(shown.version, shown.token):
         store.load(ledger.projection())
         return -1
     delta = ledger.delta(shown.version)

@@ -70,7 +70,7 @@ def ingest(
 ) -> None:
     """Read documents, extract facts, and bring the graph up to date. A killed run goes on where it was."""
     from extraction.documents import ReadOptions
-    from loregraph.ingesting import estimate, ingest_paths
+    from loregraph.ingesting import estimate_paths, ingest_paths
 
     found = Workspace.find(workspace)
     options = ReadOptions(
@@ -81,18 +81,19 @@ def ingest(
         format=file_format,
     )
     if dry_run:
-        print_pairs(estimate(found, paths, options, extractor), as_json=json_)
+        print_pairs(estimate_paths(found, paths, options, extractor), as_json=json_)
         return
     try:
-        report = ingest_paths(found, paths, options, extractor, failures_file, progress_line)
+        done = ingest_paths(found, paths, options, extractor, failures_file, progress_line)
     finally:
         end_progress()
-    print_pairs(report.summary, as_json=json_)
-    for line in report.narration:
+    print_pairs(done.summary, as_json=json_)
+    for line in done.narration:
         say(line)
+    if done.stopped is not None:
+        say("stopped early; what was stored stays, and the same command goes on from there")
+        raise done.stopped
     next_step('lore query "MATCH (n) RETURN n.name LIMIT 10"')
-    if report.nothing_worked:
-        raise typer.Exit(1)
 
 
 @documents_app.command("list")

@@ -1,0 +1,205 @@
+"""``lore ingest``: the extractor asked for, the pipeline, resolution, and the graph after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from extraction.documents import ReadFailure, ReadOptions, read_documents
+from extraction.extractor import Extraction, Extractor
+from extraction.pipeline import IngestInterrupted, run_ingest
+from extraction.report import IngestReport
+from kg.errors import LoreError, UsageError
+from kg.facts import Chunk, Document
+from loregraph.cli.output import shorten
+from loregraph.workspace import Workspace
+
+if TYPE_CHECKING:
+    from extraction.llm import LanguageModelExtractor
+    from language.calls import LedgeredChatModel, Price
+
+EXPECTED_ANSWER_TOKENS = 350
+"""What one answer is taken to need in an estimate: about 25 facts or entities of a dense chunk."""
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What an ingest did: figures for stdout, sentences for stderr."""
+
+    summary: dict[str, Any]
+    narration: list[str] = field(default_factory=list)
+    stopped: LoreError | None = None
+
+
+class _Metered:
+    """The LLM extractor with the figures of its call ledger."""
+
+    def __init__(self, extractor: LanguageModelExtractor, model: LedgeredChatModel) -> None:
+        self._extractor = extractor
+        self._model = model
+
+    @property
+    def name(self) -> str:
+        return self._extractor.name
+
+    @property
+    def fingerprint(self) -> str:
+        return self._extractor.fingerprint
+
+    async def extract(self, document: Document, chunk: Chunk) -> Extraction:
+        return await self._extractor.extract(document, chunk)
+
+    def usage(self) -> Mapping[str, float]:
+        totals = self._model.totals
+        return {
+            "calls": totals.calls,
+            "cached_calls": totals.cached,
+            "failed_calls": totals.failed,
+            "prompt_tokens": totals.prompt_tokens,
+            "completion_tokens": totals.completion_tokens,
+            "dollars": round(totals.dollars, 6),
+        }
+
+
+def ingest_paths(
+    workspace: Workspace,
+    paths: list[str],
+    options: ReadOptions,
+    extractor: str | None,
+    failures_path: Path | None,
+    progress: Callable[[str], None],
+) -> Ingested:
+    """Read, extract, commit, resolve, and bring the graph up to date.
+
+    ``stopped`` of the result is the error that ended the run early, if one did: what was stored stays.
+    """
+    settings = workspace.settings.extraction
+    with workspace.ledger() as ledger, _extractor(workspace, extractor) as chosen:
+        narration: list[str] = []
+        try:
+            report = run_ingest(
+                paths,
+                ledger=ledger,
+                extractor=chosen,
+                options=options,
+                concurrency=settings.concurrency,
+                max_characters=settings.max_characters,
+                failures_path=failures_path,
+                progress=lambda so_far: progress(_one_line(so_far)),
+            )
+        except IngestInterrupted as interrupted:
+            progress(f"interrupted; stored until then: {interrupted.report.stored}")
+            workspace.project(ledger)
+            raise
+        summary = dict(report.summary)
+        if settings.resolve and report.stored:
+            from kg.resolve import resolve
+
+            summary["merged"] = len(resolve(ledger, workspace.schema).merged)
+        waiting = workspace.project(ledger)
+    narration += _narrate(report, failures_path)
+    narration += [waiting] if waiting else []
+    return Ingested(summary, narration, report.stopped)
+
+
+def estimate_paths(
+    workspace: Workspace, paths: list[str], options: ReadOptions, extractor: str | None
+) -> dict[str, Any]:
+    """What an ingest would extract, and what a language model would cost; nothing is stored or asked."""
+    from extraction.chunks import split
+    from extraction.pipeline import estimate
+
+    limit = workspace.settings.extraction.max_characters
+    with workspace.ledger() as ledger, _extractor(workspace, extractor) as chosen:
+        found = estimate(paths, ledger=ledger, extractor=chosen, options=options, max_characters=limit)
+        summary: dict[str, Any] = {
+            "documents": found.documents,
+            "unchanged": found.unchanged,
+            "failed": found.failed,
+            "chunks": found.chunks,
+            "characters": found.characters,
+        }
+        if not isinstance(chosen, _Metered):
+            return summary
+        from language.calls import Calls
+        from language.calls import estimate as estimate_calls
+
+        requests = (
+            chosen._extractor.request(document, chunk)
+            for document in read_documents(paths, options)
+            if not isinstance(document, ReadFailure)
+            for chunk in split(document, max_characters=limit)
+        )
+        with Calls(workspace.calls_path) as calls:
+            cost = estimate_calls(
+                requests, completion_tokens=EXPECTED_ANSWER_TOKENS, prices=_prices(workspace), calls=calls
+            )
+    return {
+        **summary,
+        "calls": cost.calls,
+        "cached_calls": cost.cached,
+        "prompt_tokens": cost.prompt_tokens,
+        "completion_tokens": cost.completion_tokens,
+        "dollars": cost.dollars if cost.dollars is not None else "unknown: set the prices in [language]",
+    }
+
+
+@contextmanager
+def _extractor(workspace: Workspace, named: str | None) -> Iterator[Extractor]:
+    name = named or workspace.settings.extraction.extractor
+    if name == "local":
+        from extraction.local import LocalExtractor
+
+        yield LocalExtractor(workspace.schema)
+    elif name == "llm":
+        with _language_model(workspace) as model:
+            from extraction.llm import LanguageModelExtractor
+
+            yield _Metered(LanguageModelExtractor(model, workspace.schema), model)
+    else:
+        raise UsageError(f"there is no extractor {name!r}.", hint="Known: local, llm.")
+
+
+@contextmanager
+def _language_model(workspace: Workspace) -> Iterator[LedgeredChatModel]:
+    from language.calls import Budget, Calls, LedgeredChatModel
+    from language.chat import OpenAIChatModel
+
+    settings = workspace.settings.language
+    model = OpenAIChatModel(
+        settings.model,
+        settings.base_url,
+        settings.api_key.get_secret_value() or None,
+        max_in_flight=settings.max_in_flight,
+    )
+    with Calls(workspace.calls_path) as calls:
+        yield LedgeredChatModel(
+            model, calls, budget=Budget(dollars=settings.budget_dollars), prices=_prices(workspace)
+        )
+
+
+def _prices(workspace: Workspace) -> dict[str, Price]:
+    from language.calls import Price
+
+    settings = workspace.settings.language
+    price = Price(settings.dollars_per_million_prompt_tokens, settings.dollars_per_million_completion_tokens)
+    return {settings.model: price} if price.prompt or price.completion else {}
+
+
+def _one_line(report: IngestReport) -> str:
+    counts = f"{report.stored} stored, {report.unchanged} unchanged, {report.n_failed} failed"
+    return f"{counts}, {report.facts} facts"
+
+
+def _narrate(report: IngestReport, failures_path: Path | None) -> list[str]:
+    lines = [f"not read: {failure.error.message}" for failure in report.failed]
+    if report.n_failed > len(report.failed):
+        more = report.n_failed - len(report.failed)
+        lines.append(f"and {more} more; {failures_path or '--failures FILE'} has them all")
+    if report.refused:
+        reasons = shorten(f"{reason} ({count})" for reason, count in report.refused.most_common())
+        lines.append(f"refused by the extractor: {reasons}")
+    return lines

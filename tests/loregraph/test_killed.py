@@ -1,0 +1,98 @@
+"""``lore ingest`` killed at random moments loses nothing and doubles nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.loregraph.commands import environment, films_workspace, lore
+
+N_DOCUMENTS = 400
+N_KILLS = 50
+
+
+def write_corpus(path: Path) -> None:
+    people = [
+        f"{first} {last}" for first in ("Ada", "Bo", "Cyd", "Dag") for last in ("Lund", "Marsh", "Okoro")
+    ]
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(N_DOCUMENTS):
+            director, star = people[number % 12], people[(number * 5 + 1) % 12]
+            text = (
+                f"Quiet River {number} is a {1950 + number % 70} drama film directed by {director}. "
+                f"It stars {star} and {people[(number * 7 + 2) % 12]}."
+            )
+            file.write(json.dumps({"id": str(number), "title": f"Quiet River {number}", "text": text}) + "\n")
+
+
+def contents(folder: Path) -> tuple[list[str], list[object]]:
+    out = folder / "facts.jsonl"
+    assert lore("export", "-w", folder, out).code == 0
+    facts = sorted(out.read_text(encoding="utf-8").splitlines())
+    rows = lore(
+        "query",
+        "-w",
+        folder,
+        "MATCH (a:Entity)-[r]->(b:Entity) RETURN a.id AS a, type(r) AS r, b.id AS b, r.support AS n "
+        "ORDER BY a, r, b",
+        "--limit",
+        100_000,
+        "--json",
+    )
+    return facts, rows.json
+
+
+def run_and_kill(folder: Path, corpus: Path, after_s: float) -> bool:
+    """Start an ingest, kill it after a while; true where it had ended before."""
+    child = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "loregraph.cli.main",
+            "ingest",
+            "-w",
+            str(folder),
+            str(corpus),
+            "--id-field",
+            "id",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+    )
+    deadline = time.monotonic() + after_s
+    while time.monotonic() < deadline:
+        if child.poll() is not None:
+            return True
+        time.sleep(0.005)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    return False
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_fifty_kills(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.jsonl"
+    write_corpus(corpus)
+    calm = films_workspace(tmp_path / "calm")
+    started = time.monotonic()
+    assert lore("ingest", "-w", calm, corpus, "--id-field", "id").code == 0
+    whole = time.monotonic() - started
+    hit = films_workspace(tmp_path / "hit")
+    rng = random.Random(11)
+    killed = 0
+    for _ in range(N_KILLS):
+        killed += not run_and_kill(hit, corpus, rng.uniform(0.05, 1.0) * whole)
+    done = lore("ingest", "-w", hit, corpus, "--id-field", "id")
+    assert done.code == 0, done.err
+    assert killed >= N_KILLS // 4
+    assert contents(hit) == contents(calm)
