@@ -219,10 +219,13 @@ class Run:
         self.counts.undone += 1
 
     def _decide(self) -> None:
-        edges = sorted(key for key, (_, group) in self.oracle.groups().items() if group.facts)
+        groups = self.oracle.groups()
+        edges = sorted(key for key, (_, group) in groups.items() if group.facts)
         if not edges:
             return
-        edge = self.rng.choice(edges)
+        # Where decisions meet on one edge is where they can go wrong.
+        decided = [key for key in edges if groups[key][1].decisions]
+        edge = self.rng.choice(decided if decided and self.rng.random() < 0.5 else edges)
         status = self.rng.choice((Status.ACCEPTED, Status.REJECTED))
         identity = self.ledger.decide(edge, status)
         self.oracle.decide(identity, edge, status)
