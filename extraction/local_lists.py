@@ -1,0 +1,256 @@
+"""Lists of things in a sentence: "A (born 1930), the newcomer B as the thief, C and D E"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from extraction.local_names import NameFinder, Unit, title_end
+from extraction.local_templates import Words
+from extraction.local_text import Sentence
+from extraction.local_types import Typing
+from extraction.patterns import Flat, Patterns
+
+_LONGEST_PARENTHESIS = 30
+_LEAD_INS_IN_A_ROW = 4
+_PROPER_ROLE, _COMMON_ROLE = "proper", "common"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One entry of a list: tokens ``[start, end)`` name it; ``stop`` is past its parenthesis and role."""
+
+    name: str
+    type: str
+    start: int
+    end: int
+    stop: int
+    parenthesis: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list: ``end`` is past everything that belongs to the last entry, ``name_end`` past its name only."""
+
+    items: tuple[Item, ...]
+    start: int
+    end: int
+    name_end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A sentence with its names by first token."""
+
+    sentence: Sentence
+    units: Mapping[int, Unit]
+
+
+class ListReader:
+    """Reads lists by the naming conventions of the schema."""
+
+    def __init__(self, patterns: Patterns, typing: Typing) -> None:
+        self._names = patterns.names
+        self._given = frozenset(name.lower() for name in patterns.names.table.given_names)
+        self._groups = frozenset(noun.lower() for noun in patterns.names.table.groups)
+        self._finder = NameFinder(patterns.names.table, patterns.cue_words)
+        self._typing = typing
+        self._stops = frozenset(
+            form.lower() for verb in patterns.verbs for form in (*verb.table.passive, *verb.table.bare)
+        )
+
+    def line(self, sentence: Sentence) -> Line:
+        """Find the names of a sentence."""
+        return Line(sentence, self._finder.units(sentence))
+
+    def read(self, line: Line, position: int, wanted: Sequence[str]) -> Listing | None:
+        """The list of things of the ``wanted`` types that begins at token ``position``, if there is one."""
+        items: list[Item] = []
+        joined: list[bool] = []
+        siblings = False
+        at, end, role = position, position, ""
+        separator = ""
+        while True:
+            begin = self._past_lead_ins(line, at)
+            item = self._item(line, begin, wanted)
+            if item is None or (role and not self._may_follow(line, item, role, separator)):
+                break
+            siblings = siblings or any(w in self._groups for w in line.sentence.lowers[at:begin])
+            stop, role = self._past_role(line, item.stop)
+            items.append(replace(item, stop=stop))
+            joined.append(separator in ("and", "&"))
+            end = stop
+            following = self._separator(line, stop)
+            if following is None:
+                break
+            at = following
+            separator = " ".join(line.sentence.lowers[stop:at])
+        if not items:
+            return None
+        items = self._share_surnames(items, joined, siblings)
+        kept = tuple(item for item in items if item.type in wanted)
+        return Listing(kept, position, end, items[-1].end) if kept else None
+
+    def _item(self, line: Line, position: int, wanted: Sequence[str]) -> Item | None:
+        """One entry; it may be of a type that is not wanted, and is then read but not kept."""
+        sentence = line.sentence
+        known = self._typing.known_at(sentence, position, wanted)
+        if known is not None:
+            return Item(known.name, known.type, position, known.end, known.end)
+        unit = line.units.get(position)
+        if unit is None:
+            return self._group(line, position, wanted)
+        if self._typing.is_title(wanted):
+            end = title_end(sentence, position)
+            return Item(
+                sentence.name(position, end),
+                wanted[0],
+                position,
+                end,
+                self._past_parenthesis(sentence, end)[0],
+            )
+        if unit.possessive or len(sentence.name(position, unit.end)) < 2:
+            return None
+        end = unit.end
+        if end < len(sentence) and sentence.lowers[end] in self._groups:
+            end += 1
+        name = sentence.name(position, end)
+        stop, parenthesis = self._past_parenthesis(sentence, end)
+        return Item(name, self._typing.of(name, wanted), position, end, stop, parenthesis)
+
+    def _group(self, line: Line, position: int, wanted: Sequence[str]) -> Item | None:
+        """ "the Coen brothers", "The Wachowskis": a family under one name."""
+        sentence = line.sentence
+        if position >= len(sentence) or sentence.lowers[position] != "the":
+            return None
+        unit = line.units.get(position + 1)
+        if unit is None or unit.possessive:
+            return None
+        end = unit.end
+        named = end < len(sentence) and sentence.lowers[end] in self._groups
+        inside = sentence.lowers[end - 1] in self._groups
+        if not (named or inside or sentence.lowers[end - 1].endswith("s")):
+            return None
+        end += 1 if named else 0
+        name = f"The {sentence.name(position + 1, end)}"
+        kind = self._typing.of(name, wanted)
+        return Item(name if not (named or inside) else name[4:], kind, position, end, end)
+
+    def _past_lead_ins(self, line: Line, position: int) -> int:
+        """Past words such as "actor" and "the late" before a name; ``position`` where no name follows."""
+        at = position
+        for _ in range(_LEAD_INS_IN_A_ROW):
+            end = longest(self._names.lead_ins, line.sentence, at)
+            if end is None:
+                break
+            at = end
+        return at
+
+    def _past_parenthesis(self, sentence: Sentence, position: int) -> tuple[int, tuple[int, int] | None]:
+        if position >= len(sentence) or sentence.words[position] != "(":
+            return position, None
+        for end in range(position + 1, min(len(sentence), position + _LONGEST_PARENTHESIS)):
+            if sentence.words[end] == ")":
+                return end + 1, (position, end + 1)
+        return position, None
+
+    def _past_role(self, line: Line, position: int) -> tuple[int, str]:
+        """Past "as the thief" and "in the title role"; also what kind of role it was."""
+        at = position
+        end = longest(self._names.trailers, line.sentence, at)
+        if end is not None:
+            at = end
+        opened = longest(self._names.roles, line.sentence, at)
+        if opened is None:
+            return at, ""
+        end = self._role_end(line, opened)
+        inside = any(start < end <= unit.end for start, unit in line.units.items() if start >= opened)
+        closed = line.sentence.words[end - 1] in (")", '"', "”")
+        return end, _PROPER_ROLE if inside or closed else _COMMON_ROLE
+
+    def _role_end(self, line: Line, position: int) -> int:
+        sentence, at = line.sentence, position
+        while at < len(sentence):
+            word = sentence.lowers[at]
+            if word in (",", ";", ".", ":", "–", "—"):
+                break
+            if word == "(":
+                at = max(at + 1, self._past_parenthesis(sentence, at)[0])
+                continue
+            if at > position and (self._opens_entry(line, at) or word in self._stops):
+                return at - 1 if word in self._stops and sentence.lowers[at - 1] in ("and", "&") else at
+            at += 1
+        return at
+
+    def _opens_entry(self, line: Line, position: int) -> bool:
+        """Whether a separator stands here that another entry, not more of the role, follows."""
+        end = self._separator(line, position)
+        if end is None:
+            return False
+        unit = line.units.get(self._past_lead_ins(line, end))
+        if unit is None:
+            return False
+        plain = line.sentence.lowers[position] in ("and", "&")
+        return not plain or self._has_role(line, unit.end)
+
+    def _has_role(self, line: Line, position: int) -> bool:
+        opens = position < len(line.sentence) and line.sentence.words[position] == "("
+        return opens or longest(self._names.roles, line.sentence, position) is not None
+
+    def _may_follow(self, line: Line, item: Item, role: str, separator: str) -> bool:
+        """Whether a name after a role is the next entry, and not more about the role ("detectives, A and B")."""
+        if self._has_role(line, item.end):
+            return True
+        if item.end - item.start < 2:
+            return False
+        return role == _PROPER_ROLE or separator != ","
+
+    def _separator(self, line: Line, position: int) -> int | None:
+        """Past a separator at ``position``, or ``None``."""
+        sentence, at = line.sentence, position
+        if at >= len(sentence):
+            return None
+        comma = sentence.words[at] == ","
+        at += comma
+        end = longest(self._names.separators, sentence, at)
+        if end is not None:
+            return end
+        if at < len(sentence) and sentence.lowers[at] in ("and", "&"):
+            at += 1
+            if at < len(sentence) and sentence.words[at] == "(":
+                return None
+            return longest(self._names.separators, sentence, at) or at
+        return at if comma else None
+
+    def _share_surnames(self, items: list[Item], joined: list[bool], siblings: bool) -> list[Item]:
+        """ "Joel and Ethan Coen": the first shares the surname of the second."""
+        shared = list(items)
+        for index in range(len(items) - 2, -1, -1):
+            first, second = items[index], shared[index + 1]
+            parts = second.name.split()
+            single = first.end - first.start == 1 and first.stop == first.end
+            if not (single and len(parts) > 1 and first.type == second.type):
+                continue
+            if (joined[index + 1] and first.name.lower() in self._given) or (siblings and len(parts) == 2):
+                shared[index] = replace(first, name=f"{first.name} {' '.join(parts[1:])}")
+        return shared
+
+
+def longest(templates: Sequence[Flat], sentence: Sentence, position: int) -> int | None:
+    """Where the longest template of words that matches at ``position`` ends, or ``None``."""
+    for flat in templates:
+        end = words_end(flat, sentence, position)
+        if end is not None:
+            return end
+    return None
+
+
+def words_end(flat: Flat, sentence: Sentence, position: int) -> int | None:
+    """Where a template that holds only words ends if it matches at ``position``, else ``None``."""
+    end = position + len(flat)
+    if end > len(sentence):
+        return None
+    for offset, element in enumerate(flat):
+        if not isinstance(element, Words) or sentence.lowers[position + offset] not in element.choices:
+            return None
+    return end

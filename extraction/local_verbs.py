@@ -1,0 +1,194 @@
+"""Verbs with a relation, in every construction that English gives them.
+
+Passive: "directed by A", "was written and directed by A and B", "written, directed by, and starring A".
+Active: "A and B directed the film", "A, who also wrote the screenplay with C".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from extraction.local_lists import Listing
+from extraction.local_match import View
+from extraction.patterns import Patterns, Verb
+
+_COPULAS = frozenset({"is", "was", "were", "are", "been", "being", "be"})
+_AUXILIARIES = frozenset({"has", "have", "had", "also", "originally", "would", "to"})
+_JOINTS = frozenset({",", "and", "&", "/", "then", "also", "both"})
+_NEGATIONS = frozenset({"not", "never", "nor", "without", "n't"})
+_CLAUSE_STARTS = frozenset({",", ";", "and", "&", "but", "(", ")", "–", "—", ":", "which", "that", "then"})
+_ARTICLES = frozenset({"the", "its", "this", "a", "an"})
+_SELF = frozenset({"also", "himself", "herself", "themselves", "both", "later", "previously"})
+_LONGEST_CHAIN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class VerbMatch:
+    """A verb and the list that goes with it; ``[start, end)`` covers the cue and the list."""
+
+    verb: Verb
+    listing: Listing
+    start: int
+    end: int
+    construction: str
+
+
+class VerbReader:
+    """Finds the verbs of the schema in a sentence."""
+
+    def __init__(self, patterns: Patterns, ranges: Mapping[str, tuple[str, ...]]) -> None:
+        self._passive = _by_form(patterns.verbs, "passive")
+        self._active = _by_form(patterns.verbs, "active")
+        self._bare = _by_form(patterns.verbs, "bare")
+        self._ranges = ranges
+        self._other_nouns = patterns.other_nouns
+        self.forms = frozenset((*self._passive, *self._active, *self._bare))
+
+    def read(self, view: View) -> Iterator[VerbMatch]:
+        """Every verb of a sentence with its list, left to right."""
+        position = 0
+        while position < len(view.sentence):
+            word = view.sentence.lowers[position]
+            step = position + 1
+            if word in self._passive or word in self._bare:
+                for match in self._chain(view, position):
+                    yield match
+                    step = max(step, match.listing.start)
+            if word in self._active and step == position + 1:
+                yield from self._said_of(view, position)
+            position = step
+
+    def _chain(self, view: View, position: int) -> Iterator[VerbMatch]:
+        """ "written, produced and directed by A", "directed by and starring A"."""
+        lowers = view.sentence.lowers
+        verbs: list[Verb] = []
+        at, ready, listing = position, False, None
+        while at < min(len(lowers), position + _LONGEST_CHAIN):
+            word = lowers[at]
+            if word in self._passive:
+                verbs += self._passive[word]
+                ready = at + 1 < len(lowers) and lowers[at + 1] == "by"
+                at += 2 if ready else 1
+            elif word in self._bare:
+                verbs += self._bare[word]
+                at, ready = at + 1, True
+            elif word in _JOINTS and at > position:
+                at += 1
+                continue
+            else:
+                break
+            if ready and self._list_at(view, at, verbs) is not None:
+                listing = at
+                break
+        if listing is None or not self._is_about_topic(view, position, verbs):
+            return
+        for verb in dict.fromkeys(verbs):
+            found = None if verb.table.relation is None else view.listing(listing, self._range(verb))
+            if found is not None:
+                yield VerbMatch(verb, found, position, found.name_end, "passive")
+
+    def _list_at(self, view: View, position: int, verbs: Sequence[Verb]) -> Listing | None:
+        """The list at a token for the first verb that can take it."""
+        for verb in verbs:
+            wanted = self._range(verb)
+            found = view.listing(position, wanted) if wanted else None
+            if found is not None:
+                return found
+        return None
+
+    def _is_about_topic(self, view: View, position: int, verbs: Sequence[Verb]) -> bool:
+        """Whether what the participle is said of is the main entity or one of its parts."""
+        lowers = view.sentence.lowers
+        if view.scope.is_elsewhere(position):
+            return False
+        before = position - 1
+        while before >= 0 and (lowers[before].endswith("ly") or lowers[before] == "also"):
+            before -= 1
+        if before < 0:
+            return True
+        if lowers[before] in _NEGATIONS or (before and lowers[before - 1] in _NEGATIONS):
+            return False
+        about = frozenset().union(*(verb.about for verb in verbs))
+        if lowers[before] in _COPULAS:
+            return self._has_topic_before(view, before, about)
+        return (
+            lowers[before] in _CLAUSE_STARTS
+            or lowers[before] in about
+            or (lowers[before] not in self._other_nouns)
+        )
+
+    def _has_topic_before(self, view: View, copula: int, about: frozenset[str]) -> bool:
+        """Whether the subject of "was directed by" is the main entity, one of its parts, or left out."""
+        lowers = view.sentence.lowers
+        before = copula - 1
+        while before >= 0 and lowers[before] in _AUXILIARIES:
+            before -= 1
+        if before < 0:
+            return False
+        return before + 1 in view.scope.ends or lowers[before] in _CLAUSE_STARTS or lowers[before] in about
+
+    def _said_of(self, view: View, position: int) -> Iterator[VerbMatch]:
+        """ "A and B wrote and directed the film", "A, who also wrote it with C"."""
+        lowers = view.sentence.lowers
+        before = position
+        while before and lowers[before - 1] in _SELF:
+            before -= 1
+        relative = before > 0 and lowers[before - 1] == "who"
+        if relative:
+            before -= 1
+            before -= 1 if before and lowers[before - 1] == "," else 0
+        verbs, end = self._active_chain(lowers, position)
+        if view.scope.is_elsewhere(position):
+            return
+        for verb in verbs:
+            listing = view.listing_before(before, self._range(verb)) if verb.table.relation else None
+            if listing is None:
+                continue
+            stop = self._object_end(view, end, verb, relative)
+            if stop is None:
+                continue
+            if relative:
+                listing = replace(listing, items=listing.items[-1:], start=listing.items[-1].start)
+            yield VerbMatch(verb, listing, listing.start, stop, "active")
+            if stop < len(lowers) and lowers[stop] == "with":
+                partners = view.listing(stop + 1, self._range(verb))
+                if partners is not None:
+                    yield VerbMatch(verb, partners, position, partners.name_end, "active")
+
+    def _active_chain(self, lowers: Sequence[str], position: int) -> tuple[list[Verb], int]:
+        verbs: list[Verb] = []
+        at = end = position
+        while at < min(len(lowers), position + _LONGEST_CHAIN):
+            if lowers[at] in self._active:
+                verbs += self._active[lowers[at]]
+                end = at + 1
+            elif lowers[at] not in _JOINTS:
+                break
+            at += 1
+        return list(dict.fromkeys(verbs)), end
+
+    def _object_end(self, view: View, position: int, verb: Verb, relative: bool) -> int | None:
+        """Past the main entity, or a part of it, as the verb's object; ``None`` where it has another one."""
+        lowers = view.sentence.lowers
+        stop = view.scope.starts.get(position)
+        if stop is not None:
+            return stop
+        if position >= len(lowers) or lowers[position] in (",", ".", ";", "and", "with"):
+            return position if relative else None
+        at = position + 1 if lowers[position] in _ARTICLES else position
+        for end in range(at, min(at + 3, len(lowers))):
+            if lowers[end] in verb.about:
+                return end + 1
+        return None
+
+    def _range(self, verb: Verb) -> tuple[str, ...]:
+        return self._ranges[verb.table.relation] if verb.table.relation else ()
+
+
+def _by_form(verbs: Sequence[Verb], kind: str) -> dict[str, list[Verb]]:
+    found: dict[str, list[Verb]] = {}
+    for verb in verbs:
+        for form in getattr(verb.table, kind):
+            found.setdefault(form.lower(), []).append(verb)
+    return found
