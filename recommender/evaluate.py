@@ -1,0 +1,146 @@
+"""Full-ranking evaluation: every item is ranked for every user, in chunks; what a user had is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kg.errors import UsageError
+from recommender.data import Floats, Interactions, Ints
+from recommender.index import top_k
+from recommender.metrics import RANKING_METRICS, Interval, Values, auc, bootstrap_interval, paired_difference
+from recommender.models.base import Recommender
+
+K = 20
+"""The list length of the literature."""
+_CHUNK_CELLS = 1 << 24
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranking:
+    """What an evaluation found, user by user.
+
+    ``users`` are those with something relevant among the candidates: [n_evaluated]. ``values`` holds one
+    array of that length per metric. ``coverage`` is the share of the candidates that stood in some list.
+    """
+
+    k: int
+    users: Ints
+    values: Mapping[str, Values]
+    coverage: float
+
+    def figures(self) -> dict[str, float]:
+        """The mean of each metric, named ``metric@k``."""
+        means = {f"{name}@{self.k}": float(found.mean()) for name, found in self.values.items()}
+        return {**means, f"coverage@{self.k}": self.coverage}
+
+    def interval(self, metric: str, rng: np.random.Generator) -> Interval:
+        """The mean of a metric with its 95 % bootstrap interval over users."""
+        return bootstrap_interval(self.values[metric], rng)
+
+    def gain_over(self, other: Ranking, metric: str, rng: np.random.Generator) -> Interval:
+        """The paired difference to another model's ranking of the same users."""
+        if not np.array_equal(self.users, other.users):
+            raise UsageError(
+                "the two rankings are of different users.", hint="Evaluate both on one split and one test."
+            )
+        return paired_difference(self.values[metric], other.values[metric], rng)
+
+
+def evaluate(
+    model: Recommender,
+    relevant: Interactions,
+    *,
+    seen: Sequence[Interactions] = (),
+    candidates: Ints | None = None,
+    k: int = K,
+    seed: int = 0,
+) -> Ranking:
+    """Rank all items (or ``candidates`` only) for every user with something relevant among them.
+
+    Pairs in ``seen`` (training, and validation when testing) are left out of the lists. Equal scores are
+    put in one random order that ``seed`` fixes: the order of the ids often tells what is popular, and a
+    model that says nothing must not profit from it. Raises :class:`~kg.errors.UsageError` where nothing is
+    to be found.
+    """
+    rng = np.random.default_rng(seed)
+    everything = np.arange(relevant.n_items) if candidates is None else np.unique(candidates)
+    items = rng.permutation(everything)
+    tested = np.isin(relevant.item, items)
+    users = np.unique(relevant.user[tested])
+    if not len(users):
+        raise UsageError(
+            "no user has a relevant item among the candidates.", hint="Check the split and the candidates."
+        )
+    place = np.full(relevant.n_items, -1, dtype=np.int64)
+    place[items] = np.arange(len(items))
+    vectors = model.vectors()
+    scorer = model if vectors is None else vectors
+    hits, shown = [], np.zeros(len(items), dtype=bool)
+    chunk = max(1, _CHUNK_CELLS // len(items))
+    for start in range(0, len(users), chunk):
+        part = users[start : start + chunk]
+        scores = np.array(scorer.score(part, items), dtype=np.float32)
+        _check_finite(scores)
+        for pairs in seen:
+            scores[_cells(pairs, part, place)] = -np.inf
+        columns, values = top_k(scores, k)
+        truth = np.zeros(scores.shape, dtype=bool)
+        truth[_cells(relevant, part, place)] = True
+        hits.append(np.take_along_axis(truth, columns, axis=1) & np.isfinite(values))
+        shown[columns[np.isfinite(values)]] = True
+    n_relevant = np.bincount(relevant.user[tested], minlength=relevant.n_users)[users]
+    table = _padded(np.concatenate(hits), k)
+    found = {name: metric(table, n_relevant) for name, metric in RANKING_METRICS.items()}
+    return Ranking(k, users, found, float(shown.mean()))
+
+
+def pair_auc(model: Recommender, users: Ints, items: Ints, labels: NDArray[np.bool_]) -> float:
+    """AUC over labelled (user, item) pairs, all at once."""
+    vectors = model.vectors()
+    if vectors is not None:
+        scores: Floats = np.einsum("nd,nd->n", vectors.user[users], vectors.item[items])
+        return auc(scores, labels)
+    chunk = max(1, _CHUNK_CELLS // (int(items.max()) + 1))
+    parts = [
+        model.score(users[start : start + chunk])[np.arange(len(users[start : start + chunk])), part]
+        for start in range(0, len(users), chunk)
+        for part in (items[start : start + chunk],)
+    ]
+    return auc(np.concatenate(parts), labels)
+
+
+def held_out_auc(
+    model: Recommender, relevant: Interactions, *, seen: Sequence[Interactions], seed: int = 0
+) -> float:
+    """AUC of the relevant pairs against as many drawn (user, item) pairs of items that the user never had."""
+    rng = np.random.default_rng(seed)
+    known = np.unique(np.concatenate([relevant.keys, *(pairs.keys for pairs in seen)]))
+    items = rng.integers(0, relevant.n_items, len(relevant))
+    fresh = ~np.isin(relevant.user * relevant.n_items + items, known)
+    return pair_auc(
+        model,
+        np.concatenate([relevant.user, relevant.user[fresh]]),
+        np.concatenate([relevant.item, items[fresh]]),
+        np.repeat([True, False], [len(relevant), int(fresh.sum())]),
+    )
+
+
+def _cells(pairs: Interactions, users: Ints, place: Ints) -> tuple[Ints, Ints]:
+    """Rows and columns of the pairs inside a chunk of (ascending) users and placed items."""
+    row = np.searchsorted(users, pairs.user)
+    row[row == len(users)] = 0
+    inside = (users[row] == pairs.user) & (place[pairs.item] >= 0)
+    return row[inside], place[pairs.item[inside]]
+
+
+def _padded(hits: NDArray[np.bool_], k: int) -> NDArray[np.bool_]:
+    return hits if hits.shape[1] >= k else np.pad(hits, ((0, 0), (0, k - hits.shape[1])))
+
+
+def _check_finite(scores: Floats) -> None:
+    if not np.isfinite(scores).all():
+        raise UsageError("the model's scores are not finite.", hint="Train again with a lower learning rate.")

@@ -1,0 +1,110 @@
+"""The shape of a recommender that learns by gradient descent, as the training loop drives it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recommender.data import Floats, Ints
+from recommender.models.base import Vectors
+
+
+class GradientConfig(Protocol):
+    """What the loop reads from a model's config."""
+
+    @property
+    def epochs(self) -> int:
+        """At most this many passes."""
+
+    @property
+    def learning_rate(self) -> float:
+        """Adam's step size."""
+
+
+class GradientRecommender(nn.Module):
+    """A model with user and item vectors, trained in one or more phases per epoch.
+
+    The loop keeps one optimiser per phase, steps after each loss that :meth:`losses` yields, and calls
+    :meth:`refresh` after every epoch and after loading weights.
+    """
+
+    phases: ClassVar[tuple[str, ...]] = ("ranking",)
+
+    def __init__(self, config: GradientConfig, generator: torch.Generator) -> None:
+        super().__init__()
+        self.config = config
+        self.generator = generator
+
+    @abstractmethod
+    def losses(self, rng: np.random.Generator) -> Iterator[tuple[str, Tensor]]:
+        """One epoch: yield (phase, loss) one after another; weights have moved when the next one is asked."""
+
+    @abstractmethod
+    def embed(self) -> tuple[Tensor, Tensor]:
+        """User vectors [n_users, dim] and item vectors [n_items, dim]; the score is their dot product."""
+
+    def refresh(self) -> None:
+        """Recompute what is derived from the weights outside the gradient."""
+
+    def edge_weights(self) -> Floats | None:
+        """See :meth:`recommender.models.base.Recommender.edge_weights`."""
+        return None
+
+    def vectors(self) -> Vectors:
+        """The current vectors as arrays, without dropout."""
+        was_training = self.training
+        self.eval()
+        with torch.no_grad():
+            user, item = (part.detach() for part in self.embed())
+        self.train(was_training)
+        return Vectors(user.cpu().numpy().copy(), item.cpu().numpy().copy())
+
+    def score(self, users: Ints, items: Ints | None = None) -> Floats:
+        """See :meth:`recommender.models.base.Recommender.score`."""
+        return self.vectors().score(users, items)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def ids(self, array: Ints) -> Tensor:
+        """Dense ids as a tensor on the model's device."""
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device, non_blocking=True)
+
+
+def ranking_loss(user: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """Bayesian personalised ranking: the mean of -log sigmoid(user · positive - user · negative).
+
+    Written as softplus, which neither overflows nor loses digits. *Shape:* all [batch, dim] -> [].
+    """
+    difference = (user * (positive - negative)).sum(dim=1)
+    return functional.softplus(-difference).mean()
+
+
+def squared_norm(*rows: Tensor) -> Tensor:
+    """Half the squared length of all rows, per row of the batch: the penalty that a strength multiplies."""
+    total = torch.stack([part.square().sum() for part in rows]).sum()
+    return total / (2 * len(rows[0]))
+
+
+def drop_out(values: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Dropout whose randomness comes from ``generator``, so that a resumed run repeats it."""
+    if probability == 0:
+        return values
+    kept = torch.rand(values.shape, generator=generator, device=values.device) >= probability
+    return values * kept / (1 - probability)
+
+
+def xavier(generator: torch.Generator, *shape: int) -> nn.Parameter:
+    """A parameter drawn from Glorot and Bengio's uniform distribution (AISTATS 2010)."""
+    drawn = torch.empty(*shape, device=generator.device)
+    for matrix in drawn.reshape(-1, *shape[-2:]):
+        nn.init.xavier_uniform_(matrix, generator=generator)
+    return nn.Parameter(drawn)

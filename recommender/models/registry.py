@@ -1,0 +1,110 @@
+"""The models by name. Listing them imports none of them, and so no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, get_args, get_origin, get_type_hints
+from typing import Literal as LiteralType
+
+from kg.errors import ConfigurationError, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """Where a model lives and what it needs."""
+
+    name: str
+    module: str
+    class_name: str
+    description: str
+    needs_graph: bool
+    by_gradient: bool
+
+    def model_class(self) -> Any:
+        """Import the model's class."""
+        return getattr(import_module(self.module), self.class_name)
+
+    def config_class(self) -> Any:
+        """Import the class of its config: a frozen dataclass."""
+        return import_module(self.module).Config
+
+    def configure(self, options: Mapping[str, Any] | None = None) -> Any:
+        """Make the model's config from its defaults and ``options``.
+
+        Raises :class:`~kg.errors.ConfigurationError` for an unknown option or a value of another type.
+        """
+        config_class = self.config_class()
+        hints = get_type_hints(config_class)
+        for name, value in (options or {}).items():
+            if name not in hints:
+                close = get_close_matches(name, list(hints), n=1)
+                known = f"Did you mean {close[0]!r}?" if close else f"It has {', '.join(hints) or 'none'}."
+                raise ConfigurationError(f"{self.name} has no option {name!r}.", hint=known)
+            if not _fits(value, hints[name]):
+                raise ConfigurationError(
+                    f"{self.name}: {name} cannot be {value!r}.", hint=f"Give {hints[name]}."
+                )
+        plain = {k: tuple(v) if isinstance(v, list) else v for k, v in (options or {}).items()}
+        return dataclasses.replace(config_class(), **plain)
+
+
+_ENTRIES = (
+    ModelEntry(
+        "popularity",
+        "recommender.models.popularity",
+        "Popularity",
+        "what most users had; the row to print beside every other",
+        needs_graph=False,
+        by_gradient=False,
+    ),
+    ModelEntry(
+        "bpr",
+        "recommender.models.bpr",
+        "Bpr",
+        "matrix factorisation, pairwise ranking; interactions only",
+        needs_graph=False,
+        by_gradient=True,
+    ),
+    ModelEntry(
+        "lightgcn",
+        "recommender.models.lightgcn",
+        "LightGcn",
+        "vectors smoothed over the interactions; no knowledge graph",
+        needs_graph=False,
+        by_gradient=True,
+    ),
+    ModelEntry(
+        "kgat",
+        "recommender.models.kgat",
+        "Kgat",
+        "attention over interactions and knowledge graph; reaches items that nobody had",
+        needs_graph=True,
+        by_gradient=True,
+    ),
+)
+MODELS: Mapping[str, ModelEntry] = {entry.name: entry for entry in _ENTRIES}
+
+
+def find_model(name: str) -> ModelEntry:
+    """The entry of a name. Raises :class:`~kg.errors.UsageError` for a name that is none."""
+    if name in MODELS:
+        return MODELS[name]
+    close = get_close_matches(name, list(MODELS), n=1)
+    hint = f"Did you mean {close[0]!r}?" if close else f"Choose one of {', '.join(MODELS)}."
+    raise UsageError(f"there is no model {name!r}.", hint=hint)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if get_origin(hint) is LiteralType:
+        return value in get_args(hint)
+    if get_origin(hint) is tuple:
+        return isinstance(value, list | tuple) and all(_fits(part, get_args(hint)[0]) for part in value)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)

@@ -1,0 +1,168 @@
+"""Make a bundle from a trained model: what serving and explaining need, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from recommender.bundle import Bundle, ExplanationGraph
+from recommender.data import Floats, Interactions, Ints
+from recommender.graph import JointGraph, KnowledgeGraph
+from recommender.training import Trained
+
+
+class DescribedGraph(KnowledgeGraph, Protocol):
+    """A graph with everything an explanation says; :class:`kg.snapshot.Snapshot` is one."""
+
+    @property
+    def entity_names(self) -> list[str]:
+        """Names by dense id."""
+
+    @property
+    def entity_types(self) -> list[str]:
+        """Types by dense id."""
+
+    @property
+    def edge_ids(self) -> list[str]:
+        """The public id of each triple."""
+
+    @property
+    def confidence(self) -> Floats:
+        """How sure each triple is, in [0, 1]."""
+
+    @property
+    def hash(self) -> str:
+        """What the content is known by."""
+
+
+def pack(
+    trained: Trained,
+    history: Interactions,
+    *,
+    item_names: Mapping[str, str] | None = None,
+    graph: JointGraph | None = None,
+    snapshot: DescribedGraph | None = None,
+    metrics: Mapping[str, Any] | None = None,
+) -> Bundle:
+    """Collect a bundle.
+
+    ``history`` is all that users had, held-out parts included: what they had is not recommended again.
+    Items are called by ``item_names``, else by their entity, else by their id. ``graph`` with ``snapshot``
+    makes explanations possible, also for a model that did not use them.
+    """
+    vectors = trained.model.vectors()
+    every = np.arange(history.n_items)
+    indptr, items = history.by_user()
+    names = _item_names(history, item_names or {}, graph, snapshot)
+    described = None if graph is None or snapshot is None else _graph(trained, graph, snapshot, names)
+    settings = {
+        "config": asdict(trained.config),
+        "best_epoch": trained.best_epoch,
+        "snapshot": None if snapshot is None else snapshot.hash,
+    }
+    bundle = Bundle(
+        model=trained.name,
+        settings=settings,
+        user_ids=history.user_ids,
+        item_ids=history.item_ids,
+        item_names=names,
+        popularity=history.popularity,
+        history_indptr=indptr,
+        history_items=items,
+        user_vectors=None if vectors is None else vectors.user,
+        item_vectors=None if vectors is None else vectors.item,
+        item_scores=trained.model.score(np.zeros(1, np.int64), every)[0] if vectors is None else None,
+        graph=described,
+        metrics=metrics or {},
+    )
+    return _with_card(bundle, trained, history)
+
+
+def _item_names(
+    history: Interactions,
+    given: Mapping[str, str],
+    graph: JointGraph | None,
+    snapshot: DescribedGraph | None,
+) -> list[str]:
+    names = []
+    for number, identity in enumerate(history.item_ids):
+        entity = -1 if graph is None else int(graph.entity[number])
+        fallback = identity if snapshot is None or entity < 0 else snapshot.entity_names[entity]
+        names.append(given.get(identity) or fallback)
+    return names
+
+
+def _graph(
+    trained: Trained, graph: JointGraph, snapshot: DescribedGraph, item_names: list[str]
+) -> ExplanationGraph:
+    """The knowledge edges of the joint graph, entity nodes renumbered from 0."""
+    chosen = np.flatnonzero(graph.triple >= 0)
+    head = graph.head[chosen] - graph.n_users
+    tail = graph.tail[chosen] - graph.n_users
+    triple = graph.triple[chosen]
+    rows, edge = np.unique(triple, return_inverse=True)
+    degree = np.bincount(head, minlength=graph.n_entities)
+    own = trained.model.edge_weights()
+    strength = np.ones(len(chosen)) if own is None else own[chosen].astype(np.float64)
+    strength /= np.maximum(np.bincount(head, strength, minlength=graph.n_entities), 1e-30)[head]
+    weight = np.sqrt(strength * strength[_reverse(graph, chosen)]) * snapshot.confidence[triple]
+    entities = graph.entity[graph.n_items :]
+    return ExplanationGraph(
+        np.concatenate([[0], np.cumsum(degree)]).astype(np.int64),
+        tail,
+        graph.relation[chosen],
+        edge.astype(np.int64),
+        weight.astype(np.float32),
+        [*item_names, *(snapshot.entity_names[entity] for entity in entities)],
+        [
+            *("" if e < 0 else snapshot.entity_types[e] for e in graph.entity[: graph.n_items]),
+            *(snapshot.entity_types[entity] for entity in entities),
+        ],
+        [snapshot.edge_ids[row] for row in rows],
+        list(snapshot.relation_names),
+    )
+
+
+def _reverse(graph: JointGraph, chosen: Ints) -> Ints:
+    """For each knowledge edge the position (within ``chosen``) of the same fact walked the other way.
+
+    Why: a model's weight of an edge is relative to the other edges out of its head. The mean of both
+    directions (geometric) keeps a hub weak, from whichever side it is reached.
+    """
+    head, tail, relation = graph.head[chosen], graph.tail[chosen], graph.relation[chosen]
+    inverse = np.where(
+        relation < graph.n_relations, relation + graph.n_relations, relation - graph.n_relations
+    )
+    n, r = graph.n_nodes, graph.n_all_relations
+    place: Ints = np.searchsorted((head * r + relation) * n + tail, (tail * r + inverse) * n + head)
+    return place
+
+
+def _with_card(bundle: Bundle, trained: Trained, history: Interactions) -> Bundle:
+    lines = [
+        "---",
+        "library_name: loregraph",
+        f"tags: [recommendation, {bundle.model}]",
+        "---",
+        "",
+        f"# {bundle.model}",
+        "",
+        f"Trained on {len(history)} interactions of {history.n_users} users with {history.n_items} items;"
+        f" {int((bundle.popularity == 0).sum())} of the items were had by nobody.",
+        f"Best epoch {trained.best_epoch}, {trained.seconds:.1f} s of training.",
+        "",
+        "It recommends items to users of its training data, and to others from the items they had. It knows"
+        " nothing of what is not in its data, repeats the preferences in them, and a score means nothing"
+        " outside one list.",
+        "",
+        "## Settings",
+        "",
+        *(f"- {name}: {value}" for name, value in asdict(trained.config).items()),
+        "",
+        "The figures of the test, with those of the baselines, are in `metrics.json`.",
+        "",
+    ]
+    return replace(bundle, card="\n".join(lines))
