@@ -90,10 +90,11 @@ class _Thing:
         discriminator = next(iter(self.keys)) if len(self.keys) == 1 else ""
         return Entity.of(self.type, self.name, discriminator=discriminator)
 
-    def distance(self, place: tuple[int, int]) -> int:
-        """Characters from a place to the nearest quote about this thing."""
-        gaps = (max(span.start - place[1], place[0] - span.end, 0) for span in self.spans)
-        return min(gaps, default=1 << 30)
+    def distance(self, place: tuple[int, int]) -> tuple[int, int]:
+        """Characters from a place to the nearest quote about this thing; then, fewer quotes are farther."""
+        gaps = [max(span.start - place[1], place[0] - span.end, 0) for span in self.spans]
+        nearest = min(gaps, default=1 << 30)
+        return nearest, -gaps.count(nearest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +177,8 @@ class _Grounding:
         found = self._passage.align(claimed.quote)
         if found is None:
             raise _Refused("quote not in the text", f"{detail}: {claimed.quote!r}")
+        if self._passage.denies(found):
+            raise _Refused("the text denies it", f"{detail}: {claimed.quote!r}", found)
         return found
 
     def _end(self, identity: str | None) -> _Thing | None:

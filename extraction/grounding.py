@@ -36,6 +36,9 @@ himself herself itself themselves one
 """
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 PRONOUNS = frozenset(_PRONOUNS.split())
+DENIAL_WORDS = 3
+"""How many words before a quote are searched for a negation: "has never been directed by" needs two."""
+_NOT_ONLY = frozenset({"only", "just", "merely", "least"})
 _DETERMINERS = ("the", "a", "an", "this", "that", "his", "her", "their", "its")
 _FOLDED = str.maketrans(
     {
@@ -150,6 +153,16 @@ class Passage:
     def _sentences(self) -> list[tuple[int, int]]:
         return list(sentences(self.text, self.low, self.high))
 
+    def denies(self, found: Alignment) -> bool:
+        """Whether the words just before a quote, in its clause, turn it into its opposite: "was not ..."."""
+        start, _ = self.sentences(found.start, found.end)
+        clause = re.split(r"[,;:()]", self.text[start : found.start])[-1]
+        words = [word.casefold() for word in _WORD.findall(clause)][-DENIAL_WORDS:]
+        first = _WORD.search(self.text, found.start, found.end)
+        follower = first.group().casefold() if first else ""
+        pairs = pairwise([*words, follower])
+        return any(_is_negation(word) and after not in _NOT_ONLY for word, after in pairs)
+
     def _align_folded(self, wanted: str, begin: int) -> Alignment | None:
         position = self._folded.text.find(wanted, begin)
         if position < 0:
@@ -234,8 +247,11 @@ def _drops_negation(quote: str, present: str) -> bool:
 
 
 def _negations(text: str) -> set[str]:
-    words = _content_words(text)
-    return {word for word in words if word in NEGATIONS or word.endswith("n't")}
+    return {word for word in _content_words(text) if _is_negation(word)}
+
+
+def _is_negation(word: str) -> bool:
+    return word in NEGATIONS or word.replace("’", "'").endswith("n't")
 
 
 def refers_back(sentence: str, entity_type: str) -> bool:

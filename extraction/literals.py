@@ -56,7 +56,7 @@ def normalise(value: Literal, datatype: str) -> Literal | None:
     if datatype == "string":
         return value if isinstance(value, str) else str(value)
     if datatype == "date":
-        return max(dates_in(str(value)), key=len, default=None)
+        return _one_date(str(value))
     number = _number(value)
     if number is None:
         return None
@@ -110,6 +110,13 @@ def numbers_in(text: str) -> Iterator[float]:
     for word in _WORD.findall(lowered):
         if word in _NUMBER_WORDS:
             yield _NUMBER_WORDS[word]
+
+
+def _one_date(text: str) -> str | None:
+    """The most exact date in a text, where there is one such date only."""
+    dates = set(dates_in(text))
+    exact = [date for date in dates if len(date) == max(map(len, dates))]
+    return exact[0] if len(exact) == 1 else None
 
 
 def _date(year: str, month: str, day: str | None) -> Iterator[str]:

@@ -61,10 +61,10 @@ def read_answer(text: str, schema: Mapping[str, Any], *, drop: bool = False) -> 
     return Reading(None, (_why_no_object(text),))
 
 
-def fit(value: Any, schema: Mapping[str, Any], *, drop: bool = False) -> Reading:
-    """Hold a parsed value against a schema; see :func:`read_answer`."""
+def fit(value: Any, schema: Mapping[str, Any], *, drop: bool = False, place: str = "answer") -> Reading:
+    """Hold a parsed value against a schema; see :func:`read_answer`. Problems call the value ``place``."""
     fitting = _Fitting(drop)
-    fitted = fitting.value(value, schema, "answer")
+    fitted = fitting.value(value, schema, place)
     return Reading(fitted, tuple(fitting.problems), tuple(fitting.dropped))
 
 
@@ -131,10 +131,10 @@ class _Fitting:
         return value
 
     def _any(self, value: Any, choices: list[Mapping[str, Any]], place: str) -> Any:
-        readings = [fit(value, choice, drop=self.drop) for choice in choices]
+        readings = [fit(value, choice, drop=self.drop, place=place) for choice in choices]
         best = min(readings, key=lambda reading: len(reading.problems))
         for problem in best.problems:
-            self._wrong(problem.replace("answer", place, 1))
+            self._wrong(problem)
         self.dropped.extend(best.dropped)
         return best.value
 
@@ -153,12 +153,11 @@ class _Fitting:
     def _array(self, value: list[Any], schema: Mapping[str, Any], place: str) -> list[Any]:
         fitted: list[Any] = []
         for position, item in enumerate(value):
-            reading = fit(item, schema, drop=self.drop)
-            problems = [p.replace("answer", f"{place}[{position}]", 1) for p in reading.problems]
-            if problems and self.drop:
-                self.dropped.extend(problems)
+            reading = fit(item, schema, drop=self.drop, place=f"{place}[{position}]")
+            if reading.problems and self.drop:
+                self.dropped.extend(reading.problems)
                 continue
-            for problem in problems:
+            for problem in reading.problems:
                 self._wrong(problem)
             self.dropped.extend(reading.dropped)
             fitted.append(reading.value)

@@ -34,6 +34,9 @@ class Request:
     max_tokens: int | None = None
     purpose: str = ""
 
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
     @cached_property
     def hash(self) -> str:
         """The content address of the request."""

@@ -251,7 +251,7 @@ class Transport:
         """The server's own words, on one line, without the key."""
         body = problem.body
         message = body.get("message") if isinstance(body, Mapping) else None
-        text = " ".join(str(message or problem.message).split())[:400]
+        text = " ".join(str(message or problem.message).split())[:400].rstrip(". ") + "."
         return text.replace(self._api_key, "***") if self._api_key else text
 
     def _where(self) -> str:

@@ -191,7 +191,7 @@ class LanguageServer:
         if fault is not None and fault.kind == "reset":
             writer.transport.abort()
             return False
-        if path.endswith("/embeddings"):
+        if path.endswith("/embeddings") and (fault is None or fault.kind == "slow"):
             return await self._send(writer, 200, _embeddings(body))
         if fault is None or fault.kind == "slow":
             return await self._send(writer, 200, self._completion(body))
