@@ -1,0 +1,418 @@
+"""From Neo4j's Cypher to the embedded engine's: the clauses of a query.
+
+The same text gives the same rows on both stores, or is refused with the words to write instead; see
+``docs/cypher.md``. Beside what the patterns and expressions need, three habits of the engine are mended here:
+
+- it forgets an ORDER BY before an aggregate without groups, unless an UNWIND stands between;
+- it loses rows whose ``COUNT { }`` is zero where nothing else reads the node, so something always reads it;
+- it keeps a whole result in memory, so a query without a LIMIT gets the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kg.errors import QueryRefused
+from kg.stores.cypher import Group, Item, Items, Token, is_symbol, is_word, split_at
+from kg.stores.embedded_clauses import Clause, split_clauses
+from kg.stores.embedded_expressions import Expressions
+from kg.stores.embedded_patterns import (
+    EdgePattern,
+    NodePattern,
+    PathPattern,
+    Scope,
+    Variable,
+    distinctness,
+    parse_paths,
+    resolve,
+)
+from kg.stores.embedded_reading import HIDDEN, Statement
+from kg.stores.gate import CLAUSES
+
+_MODIFIERS = ("ORDER BY", "SKIP", "LIMIT", "WHERE")
+_EVERYTHING = 10**15
+_NO_ENTITIES = frozenset({"Document", "Chunk"})
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What a query may name: properties by label and by relationship type, without the marker."""
+
+    nodes: Mapping[str, tuple[str, ...]]
+    edges: Mapping[str, tuple[str, ...]]
+
+    @property
+    def entities(self) -> frozenset[str]:
+        """The labels that are entity types."""
+        return frozenset(self.nodes) - _NO_ENTITIES
+
+
+def translate(
+    cypher: str, items: Items, parameters: Mapping[str, Any], vocabulary: Vocabulary, *, limit: int
+) -> Statement:
+    """Put a query that passed the gate into the engine's words.
+
+    Raises :class:`~kg.errors.QueryRefused` with a hint where the dialect has no words for it.
+    """
+    return _Query(cypher, parameters, vocabulary, limit).statement(items)
+
+
+class _Query:
+    def __init__(
+        self, cypher: str, parameters: Mapping[str, Any], vocabulary: Vocabulary, limit: int
+    ) -> None:
+        self.parameters = parameters
+        self.labels: Mapping[str, frozenset[str]] = {name: frozenset({name}) for name in vocabulary.nodes} | {
+            "Entity": vocabulary.entities
+        }
+        self.types: Mapping[str, frozenset[str]] = {name: frozenset({name}) for name in vocabulary.edges}
+        self._cypher = cypher
+        self._vocabulary = vocabulary
+        self._limit = limit
+        self._n_fresh = 0
+        self._counts = False
+        self._names: list[str] | None = []
+        self._compact: set[int] = set()
+        self._expressions = Expressions(self)
+
+    def statement(self, items: Items) -> Statement:
+        """Translate the whole query."""
+        self._counts = _has_count(items)
+        clauses = split_clauses(items)
+        is_union = any(clause.keyword == "UNION" for clause in clauses)
+        if not is_union:
+            self._cap(clauses)
+        text = self._clauses(clauses, {}, outermost=True)
+        used = {name: self.parameters[name] for name in self._expressions.used}
+        return Statement(text, used, tuple(self._names or ()), frozenset(self._compact))
+
+    def columns(self, variable: Variable) -> list[str]:
+        """The properties that a node or relationship may have."""
+        known = self._vocabulary.nodes if variable.kind == "node" else self._vocabulary.edges
+        tables = known if variable.tables is None else variable.tables
+        return sorted({column for table in tables for column in known[table]})
+
+    def known_property(self, name: str) -> bool:
+        """Whether any label or relationship type has this property."""
+        known = (*self._vocabulary.nodes.values(), *self._vocabulary.edges.values())
+        return any(name in columns for columns in known)
+
+    def existence(self, items: Items, scope: Scope) -> str:
+        """``EXISTS`` with a subquery or a pattern."""
+        return f"EXISTS {{ {self._subquery(items, scope)} }}"
+
+    def counting(self, items: Items, scope: Scope) -> str:
+        """``COUNT`` with a subquery or a pattern."""
+        return f"COUNT {{ {self._subquery(items, scope)} }}"
+
+    def _subquery(self, items: Items, scope: Scope) -> str:
+        first = items[0] if items else None
+        if isinstance(first, Group) or (isinstance(first, Token) and not first.is_word(*CLAUSES)):
+            items = [Token("word", "MATCH", 0, 0), *items]
+        clauses = split_clauses(items)
+        if clauses and clauses[-1].keyword == "RETURN" and not _says_distinct(clauses[-1].items):
+            clauses.pop()
+        keywords = [clause.keyword for clause in clauses]
+        if keywords not in (["MATCH"], ["MATCH", "WHERE"]):
+            raise QueryRefused(
+                "EXISTS { } and COUNT { } take one MATCH and one WHERE.",
+                hint="Join patterns with a comma: EXISTS { MATCH (a)-->(b), (b)-->(c) WHERE ... }.",
+            )
+        return self._clauses(clauses, dict(scope), outermost=False)
+
+    def _clauses(self, clauses: list[Clause], scope: Scope, *, outermost: bool) -> str:
+        out: list[str] = []
+        at = 0
+        while at < len(clauses):
+            clause = clauses[at]
+            at += 1
+            if clause.keyword in ("MATCH", "OPTIONAL MATCH"):
+                where = clauses[at] if at < len(clauses) and clauses[at].keyword == "WHERE" else None
+                out.append(self._match(clause, where, scope))
+                at += where is not None
+            elif clause.keyword == "UNION":
+                out.append("UNION ALL" if clause.items else "UNION")
+                scope.clear()
+            elif clause.keyword == "UNWIND":
+                out.append(self._unwind(clause, scope))
+            elif clause.keyword == "WITH":
+                end = at
+                while end < len(clauses) and clauses[end].keyword in _MODIFIERS:
+                    end += 1
+                out.append(self._with(clause, clauses[at:end], scope))
+                at = end
+            elif clause.keyword == "RETURN":
+                out.append(self._projection(clause, scope, name_columns=outermost))
+            else:
+                out.append(self._modifier(clause, scope))
+        return " ".join(out)
+
+    def _with(self, clause: Clause, modifiers: list[Clause], scope: Scope) -> str:
+        out = [self._projection(clause, scope, name_columns=False)]
+        keywords = {modifier.keyword for modifier in modifiers}
+        for modifier in modifiers:
+            out.append(self._modifier(modifier, scope))
+            if modifier.keyword == "ORDER BY" and not keywords & {"SKIP", "LIMIT"}:
+                out.append(f"LIMIT {_EVERYTHING}")
+        if "ORDER BY" in keywords:
+            out.append(f"UNWIND [1] AS {self._fresh()}")
+        return " ".join(out)
+
+    def _modifier(self, clause: Clause, scope: Scope) -> str:
+        if clause.keyword == "ORDER BY":
+            return f"ORDER BY {self._order(clause.items, scope)}"
+        return f"{clause.keyword} {self._expressions.text(clause.items, scope)}"
+
+    def _match(self, clause: Clause, where: Clause | None, scope: Scope) -> str:
+        optional = clause.keyword.startswith("OPTIONAL")
+        paths = parse_paths(clause.items)
+        conditions: list[str] = []
+        inline: list[Items] = []
+        edges: list[tuple[str, Variable]] = []
+        bound = set(scope)
+        self._bind_nodes(paths, scope, bound, conditions, optional)
+        n_edges = sum(len(path.edges) for path in paths)
+        told: set[str] = set()
+        texts = []
+        for path in paths:
+            texts.append(self._path(path, scope, bound, told, edges, n_edges, inline, optional))
+        conditions += distinctness(edges)
+        conditions += [self._expressions.text(found, scope) for found in inline]
+        if self._counts:
+            conditions += [
+                f"`{name}`.`id` IS NOT NULL" for name in sorted(told) if not name.startswith(HIDDEN)
+            ]
+        if where is not None:
+            conditions.insert(0, self._expressions.text(where.items, scope))
+        text = f"{clause.keyword} {', '.join(texts)}"
+        if len(conditions) == 1:
+            return f"{text} WHERE {conditions[0]}"
+        return f"{text} WHERE {' AND '.join(f'({found})' for found in conditions)}" if conditions else text
+
+    def _bind_nodes(
+        self, paths: list[PathPattern], scope: Scope, bound: set[str], conditions: list[str], optional: bool
+    ) -> None:
+        """Give every new variable the labels that all its places in this clause ask for."""
+        for path in paths:
+            if path.variable:
+                scope[path.variable] = Variable("path")
+            for node in path.nodes:
+                tables = resolve(node.labels, self.labels, "label")
+                if node.variable is None:
+                    continue
+                known = scope.get(node.variable)
+                if node.variable in bound:
+                    if tables is not None:
+                        listed = ", ".join(f"'{name}'" for name in sorted(tables))
+                        test = f"label(`{node.variable}`) IN [{listed}]" if tables else "false"
+                        conditions.append(test)
+                    continue
+                if known is not None and known.tables is not None:
+                    tables = known.tables if tables is None else known.tables & tables
+                scope[node.variable] = Variable("node", tables, optional)
+
+    def _path(
+        self,
+        path: PathPattern,
+        scope: Scope,
+        bound: set[str],
+        told: set[str],
+        edges: list[tuple[str, Variable]],
+        n_edges: int,
+        inline: list[Items],
+        optional: bool,
+    ) -> str:
+        alone = not path.edges
+        pieces = [self._node(path.nodes[0], scope, bound, told, inline, alone)]
+        for edge, node in zip(path.edges, path.nodes[1:], strict=True):
+            pieces.append(self._edge(edge, scope, edges, n_edges, inline, optional))
+            pieces.append(self._node(node, scope, bound, told, inline, False))
+        text = "".join(pieces)
+        return f"`{path.variable}` = {text}" if path.variable else text
+
+    def _node(
+        self,
+        node: NodePattern,
+        scope: Scope,
+        bound: set[str],
+        told: set[str],
+        inline: list[Items],
+        alone: bool,
+    ) -> str:
+        name = node.variable
+        if node.condition:
+            inline.append(node.condition)
+        if name is None:
+            tables = resolve(node.labels, self.labels, "label")
+        else:
+            tables = None if name in bound or name in told else scope[name].tables
+        if alone and tables is None and (name is None or (name not in bound and name not in told)):
+            tables = frozenset(self._vocabulary.nodes)
+        if name is not None:
+            told.add(name)
+        if tables is not None and not tables:
+            inline.append([Token("word", "FALSE", 0, 0)])
+            tables = None
+        labels = ":" + "|".join(f"`{table}`" for table in sorted(tables)) if tables is not None else ""
+        properties = f" {self._expressions.mapping(node.properties, scope)}" if node.properties else ""
+        return f"({f'`{name}`' if name else ''}{labels}{properties})"
+
+    def _edge(
+        self,
+        edge: EdgePattern,
+        scope: Scope,
+        edges: list[tuple[str, Variable]],
+        n_edges: int,
+        inline: list[Items],
+        optional: bool,
+    ) -> str:
+        tables = resolve(edge.types, self.types, "relationship type")
+        if tables is not None and not tables:
+            inline.append([Token("word", "FALSE", 0, 0)])
+            tables = None
+        variable = Variable("edge" if edge.hops is None else "edges", tables, optional)
+        shortest = edge.mode != "TRAIL"
+        name = f"`{edge.variable}`" if edge.variable else ""
+        if not name and n_edges > 1 and not shortest:
+            name = self._fresh()
+        if name and not shortest:
+            edges.append((name, variable))
+        if edge.variable:
+            scope[edge.variable] = variable
+        if edge.condition:
+            inline.append(edge.condition)
+        types = ":" + "|".join(f"`{table}`" for table in sorted(tables)) if tables is not None else ""
+        hops = f"* {edge.mode} {edge.hops[0]}..{edge.hops[1]}" if edge.hops is not None else ""
+        properties = f" {self._expressions.mapping(edge.properties, scope)}" if edge.properties else ""
+        left, right = "<-" if edge.left else "-", "->" if edge.right else "-"
+        return f"{left}[{name}{types}{hops}{properties}]{right}"
+
+    def _unwind(self, clause: Clause, scope: Scope) -> str:
+        items = clause.items
+        if len(items) < 3 or not isinstance(items[-1], Token) or not is_word(items[-2], "AS"):
+            raise QueryRefused(
+                "UNWIND looks like UNWIND $names AS name.", where=f"character {clause.start + 1}"
+            )
+        text = self._expressions.text(items[:-2], scope)
+        scope[items[-1].text] = Variable("value")
+        return f"UNWIND {text} AS `{items[-1].text}`"
+
+    def _projection(self, clause: Clause, scope: Scope, *, name_columns: bool) -> str:
+        items = list(clause.items)
+        distinct = ""
+        if items and is_word(items[0], "DISTINCT"):
+            distinct = "DISTINCT "
+            items = items[1:]
+        after: Scope = {}
+        texts: list[str] = []
+        names: list[str] = []
+        star = False
+        for part in split_at(items, ","):
+            text, name, variable = self._projected(part, scope)
+            star = star or text == "*"
+            if text == "*":
+                after.update(scope)
+            elif variable is not None:
+                after[name] = variable
+            if name_columns and _is_call(part, "properties"):
+                self._compact.add(len(names))
+            texts.append(text)
+            names.append(name)
+        if name_columns and not star and self._names is not None and not self._names:
+            self._names = names
+        elif name_columns and star:
+            self._names = None
+        if clause.keyword == "WITH":
+            scope.clear()
+        scope.update(after)
+        return f"{clause.keyword} {distinct}{', '.join(texts)}"
+
+    def _projected(self, part: list[Item], scope: Scope) -> tuple[str, str, Variable | None]:
+        if not part:
+            raise QueryRefused("something is missing between two commas.")
+        if len(part) == 1 and is_symbol(part[0], "*"):
+            return "*", "*", None
+        alias = None
+        if len(part) > 2 and is_word(part[-2], "AS") and isinstance(part[-1], Token):
+            alias = part[-1].text
+            part = part[:-2]
+        first = part[0]
+        text = self._expressions.text(part, scope)
+        single = scope.get(first.text) if len(part) == 1 and isinstance(first, Token) else None
+        if single is not None and single.kind == "edges":
+            variable = Variable("value")
+            alias = alias or (first.text if isinstance(first, Token) else None)
+        else:
+            variable = single or Variable("value")
+        raw = self._cypher[part[0].start : part[-1].end]
+        name = alias if alias is not None else _plain_name(part) or raw
+        return (f"{text} AS `{alias}`" if alias is not None else text), name, variable
+
+    def _order(self, items: Items, scope: Scope) -> str:
+        keys = []
+        for part in split_at(items, ","):
+            first = part[0] if part else None
+            variable = scope.get(first.text) if isinstance(first, Token) else None
+            simple = len(part) == 1 or (
+                len(part) == 2 and is_word(part[1], "ASC", "ASCENDING", "DESC", "DESCENDING")
+            )
+            if (
+                variable is not None
+                and variable.kind in ("node", "edge")
+                and simple
+                and isinstance(first, Token)
+            ):
+                part = [first, Token("symbol", ".", 0, 0), Token("word", "id", 0, 0), *part[1:]]
+            keys.append(self._expressions.text(part, scope))
+        return ", ".join(keys)
+
+    def _cap(self, clauses: list[Clause]) -> None:
+        """Give the last RETURN the caller's limit where it has none, or a larger one."""
+        last = clauses[-1]
+        if not any(clause.keyword == "RETURN" for clause in clauses):
+            raise QueryRefused("the query returns nothing.", hint="End it with RETURN.")
+        if last.keyword == "LIMIT":
+            number = last.items[0] if len(last.items) == 1 else None
+            if isinstance(number, Token) and number.text.isdigit() and int(number.text) > self._limit:
+                last.items = [_number(self._limit)]
+        else:
+            clauses.append(Clause("LIMIT", [_number(self._limit)], 0))
+
+    def _fresh(self) -> str:
+        self._n_fresh += 1
+        return f"`{HIDDEN}{self._n_fresh}`"
+
+
+def _has_count(items: Items) -> bool:
+    for at, item in enumerate(items):
+        if isinstance(item, Group):
+            before = items[at - 1] if at else None
+            if (item.opening == "{" and is_word(before, "COUNT")) or _has_count(item.items):
+                return True
+    return False
+
+
+def _plain_name(part: list[Item]) -> str | None:
+    token = part[0]
+    return (
+        token.text if len(part) == 1 and isinstance(token, Token) and token.kind in ("word", "name") else None
+    )
+
+
+def _is_call(part: list[Item], name: str) -> bool:
+    return (
+        len(part) > 1
+        and isinstance(part[0], Token)
+        and part[0].text.lower() == name
+        and isinstance(part[1], Group)
+    )
+
+
+def _says_distinct(items: Items) -> bool:
+    return bool(items) and is_word(items[0], "DISTINCT")
+
+
+def _number(value: int) -> Token:
+    return Token("number", str(value), 0, 0)

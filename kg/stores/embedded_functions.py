@@ -1,0 +1,108 @@
+"""Functions of Neo4j's Cypher in the words of the embedded engine.
+
+Every translation takes and gives texts of the engine's dialect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from kg.errors import QueryRefused
+from kg.stores.cypher import Token
+
+_LONGEST_ARGUMENT = 3_000
+
+
+def call(name: Token, arguments: Sequence[str]) -> str:
+    """A call of a function that passed the gate. Raises :class:`~kg.errors.QueryRefused`."""
+    lower = name.text.lower()
+    known = _CALLS.get(lower)
+    if known is None:
+        return f"{_SAME_BUT_FOR_THE_NAME.get(lower, lower)}({', '.join(arguments)})"
+    _bound(*arguments)
+    try:
+        return known(*arguments)
+    except TypeError:
+        raise QueryRefused(
+            f"{name.text}() does not take {len(arguments)} arguments.", where=f"character {name.start + 1}"
+        ) from None
+
+
+def at_place(primary: str, place: str) -> str:
+    """``primary[place]`` as Neo4j means it: counted from 0, from the end where negative, null outside."""
+    _bound(primary, place)
+    if place.isdigit():
+        return f"(CASE WHEN size({primary}) > {place} THEN list_extract({primary}, {int(place) + 1}) END)"
+    return (
+        f"(CASE WHEN ({place}) >= 0 AND size({primary}) > ({place}) "
+        f"THEN list_extract({primary}, ({place}) + 1) WHEN ({place}) < 0 AND size({primary}) >= -({place}) "
+        f"THEN list_extract({primary}, size({primary}) + ({place}) + 1) END)"
+    )
+
+
+def between_places(primary: str, low: str, high: str) -> str:
+    """``primary[low..high]`` as Neo4j means it: counted from 0, the end exclusive; either may be empty."""
+    _bound(primary, low, high)
+    first = _from_zero(primary, low, 1) if low else "1"
+    last = _from_zero(primary, high, 0) if high else f"size({primary})"
+    return f"list_slice({primary}, {first}, {last})"
+
+
+def _from_zero(primary: str, place: str, shift: int) -> str:
+    if place.isdigit():
+        return str(int(place) + shift)
+    added = f" + {shift}" if shift else ""
+    return (
+        f"(CASE WHEN ({place}) < 0 THEN greatest(size({primary}) + ({place}), 0) ELSE ({place}) END{added})"
+    )
+
+
+def _bound(*texts: str) -> None:
+    # Some translations repeat their argument: nested ones would grow without end.
+    if sum(map(len, texts)) > _LONGEST_ARGUMENT:
+        raise QueryRefused("this expression is too long.", hint="Compute its parts in a WITH before.")
+
+
+def _substring(text: str, start: str, length: str = "2147483647") -> str:
+    return f"substring({text}, ({start}) + 1, {length})"
+
+
+def _to_string(value: str) -> str:
+    # The engine writes True for true and 1.500000 for 1.5.
+    return (
+        f"(CASE typeof({value}) WHEN 'BOOL' THEN lower(string({value})) WHEN 'DOUBLE' "
+        f"THEN regexp_replace(string({value}), '(\\\\.[0-9]+?)0+$', '\\\\1') ELSE string({value}) END)"
+    )
+
+
+def _to_integer(value: str) -> str:
+    number = f"CAST({value} AS DOUBLE)"
+    return f"CAST((CASE WHEN {number} < 0 THEN ceil({number}) ELSE floor({number}) END) AS INT64)"
+
+
+_SAME_BUT_FOR_THE_NAME = {
+    "tolower": "lower",
+    "toupper": "upper",
+    "split": "string_split",
+    "startnode": "start_node",
+    "endnode": "end_node",
+    "log": "ln",
+    "char_length": "size",
+    "character_length": "size",
+    "btrim": "trim",
+}
+_CALLS: Mapping[str, Callable[..., str]] = {
+    "head": lambda found: at_place(found, "0"),
+    "last": lambda found: f"(CASE WHEN size({found}) > 0 THEN list_extract({found}, size({found})) END)",
+    "tail": lambda found: f"list_slice({found}, 2, size({found}))",
+    "isempty": lambda found: f"(size({found}) = 0)",
+    "sum": lambda value: f"coalesce(sum({value}), 0)",
+    "substring": _substring,
+    "tostring": _to_string,
+    "tointeger": _to_integer,
+    "tofloat": lambda value: f"CAST({value} AS DOUBLE)",
+    "toboolean": lambda value: f"CAST({value} AS BOOL)",
+    "round": lambda value, digits="0": f"round({value}, {digits})",
+    "exp": lambda value: f"pow(2.718281828459045, {value})",
+    "e": lambda: "2.718281828459045",
+}
