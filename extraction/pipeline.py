@@ -256,13 +256,12 @@ class _Run:
             self._show()
             return
         self._report.read += 1
-        document = stamped(found, self._stamp)
-        if not self._refresh and is_stored(self._ledger, document):
+        if not self._refresh and is_stored(self._ledger, stamped(found, self._stamp)):
             self._report.unchanged += 1
             self._show()
             return
-        self._waiting.append((document, asyncio.create_task(self._extract(document))))
-        self._characters_waiting += len(document.text)
+        self._waiting.append((found, asyncio.create_task(self._extract(found))))
+        self._characters_waiting += len(found.text)
         while len(self._waiting) > self._max_waiting or self._characters_waiting > CHARACTERS_IN_FLIGHT:
             await self._finish_first()
 
@@ -276,7 +275,7 @@ class _Run:
             raise (stopping or problems.exceptions)[0] from None
         extractions = [task.result() for task in tasks]
         refused = Counter(refusal.reason for extraction in extractions for refusal in extraction.refused)
-        return _Extracted(document, chunks, combine(extractions), refused)
+        return _Extracted(stamped(document, self._stamp), chunks, combine(extractions), refused)
 
     async def _extract_chunk(self, document: Document, chunk: Chunk) -> Extraction:
         async with self._slots:
