@@ -213,26 +213,24 @@ def _open(path: Path) -> sqlite3.Connection:
         )
     if path.is_dir():
         raise LedgerError("the ledger is a file, and this is a folder.", where=str(path))
+    connection: sqlite3.Connection | None = None
     try:
         connection = _connect(path)
-    except sqlite3.OperationalError as problem:
-        raise LedgerError(
-            f"the ledger cannot be opened: {problem}.", where=str(path), hint="Check its permissions."
-        ) from problem
-    try:
         if _is_empty(connection):
             _create(connection)
         _check_header(connection, path)
         connection.execute("PRAGMA cache_size = -262144")
-    except sqlite3.DatabaseError as problem:
-        connection.close()
-        if "not a database" in str(problem):
+    except BaseException as problem:
+        if connection is not None:
+            connection.close()
+        if isinstance(problem, sqlite3.DatabaseError) and "not a database" in str(problem):
             raise LedgerError(
                 "this is no ledger: not an SQLite file.", where=str(path), hint="Name another file."
             ) from problem
-        raise
-    except BaseException:
-        connection.close()
+        if isinstance(problem, sqlite3.OperationalError) and "unable to open" in str(problem):
+            raise LedgerError(
+                f"the ledger cannot be opened: {problem}.", where=str(path), hint="Check its permissions."
+            ) from problem
         raise
     return connection
 
@@ -242,7 +240,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
     )
-    for name, value in (
+    settings = (
         ("page_size", "8192"),
         ("foreign_keys", "ON"),
         ("synchronous", "FULL"),
@@ -250,8 +248,13 @@ def _connect(path: Path) -> sqlite3.Connection:
         ("wal_autocheckpoint", "8000"),
         ("cache_size", "-65536"),
         ("temp_store", "MEMORY"),
-    ):
-        connection.execute(f"PRAGMA {name} = {value}")
+    )
+    try:
+        for name, value in settings:
+            connection.execute(f"PRAGMA {name} = {value}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

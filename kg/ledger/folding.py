@@ -204,12 +204,18 @@ def fold_words(number: int, words: list[tuple[Any, ...]]) -> tuple[str, tuple[st
 
 def fold_documents(connection: sqlite3.Connection, since: int) -> Iterator[Shown]:
     """Documents, those that are gone too."""
-    sql = _DOCUMENTS.format(walk=_walk("trace_version", since))
+    sql, _ = documents_sql(since)
     for identity, chunks, version, number, uri in connection.execute(sql, {"since": since}):
         title = ""
         if uri is not None:
             (title,) = connection.execute("SELECT title FROM place WHERE uri = ?", (uri,)).fetchone()
         yield Shown(identity, chunks, version, number, uri or "", title)
+
+
+def documents_sql(since: int) -> tuple[str, str]:
+    """The queries of :func:`fold_documents` and :func:`fold_mentions`."""
+    walk = _walk("trace_version", since)
+    return _DOCUMENTS.format(walk=walk), _MENTIONS.format(walk=walk)
 
 
 def fold_chunks(connection: sqlite3.Connection, number: int) -> Iterator[tuple[int, int, int, str]]:
@@ -223,7 +229,7 @@ def fold_chunks(connection: sqlite3.Connection, number: int) -> Iterator[tuple[i
 
 def fold_mentions(connection: sqlite3.Connection, since: int) -> Iterator[tuple[str, str, str, int]]:
     """Mentions in the chunks of touched documents: chunk id, canonical entity id and type, count."""
-    sql = _MENTIONS.format(walk=_walk("trace_version", since))
+    _, sql = documents_sql(since)
     for document, chunk, entity, type_, count in connection.execute(sql, {"since": since}):
         yield f"{document}#{chunk}", entity, type_, count
 
