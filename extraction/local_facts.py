@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from extraction.extractor import Refusal
 from extraction.local_reading import Finding, Reading, Thing
 from kg.facts import Assertions, Document, Entity, Fact, Mention, Span, normalise_name
 from kg.schema import Schema
+
+
+_NOT_SURNAMES = frozenset({"jr.", "sr.", "jr", "sr", "ii", "iii", "iv"})
+_PARTICLES = frozenset("de del della der den di da du la le van von ter ten bin ibn al el".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,11 @@ class _Assembly:
     def _fact(self, finding: Finding, main: Entity) -> None:
         if finding.target is not None and self._is_topic(finding.target):
             return
+        for thing in (finding.subject, finding.target):
+            if thing is not None and (several := self.resolved.several(thing)):
+                detail = f"{thing.name!r} may be {' or '.join(several)}"
+                self.refused.append(Refusal("ambiguous name", detail, thing.start, thing.end))
+                return
         subject = main if finding.subject is None else self._entity(finding.subject)
         if finding.value is not None:
             if self._conflicts(subject, finding):
@@ -140,9 +149,7 @@ class _Assembly:
         return True
 
     def _is_topic(self, thing: Thing) -> bool:
-        return thing.type == self.topic.subject.table.type and normalise_name(thing.name) == normalise_name(
-            self.topic.name
-        )
+        return not thing.known and normalise_name(thing.name) == normalise_name(self.topic.name)
 
     def _name_again(self) -> None:
         """Mention every entity of the document wherever its full name or its surname stands."""
@@ -170,30 +177,41 @@ class _NamesInDocument:
         things = [f.target for f in reading.findings if f.target is not None]
         asserted = dict.fromkeys(t.name for t in things if " " in t.name)
         others = dict.fromkeys(t.name for t in reading.names if " " in t.name)
-        self._by_last = [_index(asserted, last=True), _index(others, last=True)]
-        self._by_first = _index(asserted, last=False)
+        self._by_end = _index(asserted, _endings)
+        self._by_any_end = _index(others, _endings)
+        self._by_first = _index(asserted, lambda words: words[:1])
 
     def full(self, thing: Thing) -> str:
         """The full name, where exactly one in the document ends (or begins) with this one."""
-        if " " in thing.name or thing.known:
-            return thing.name
+        found = self._candidates(thing)
+        return found[0] if len(found) == 1 else thing.name
+
+    def several(self, thing: Thing) -> Sequence[str]:
+        """The full names that this one may stand for, where they are several."""
+        found = self._candidates(thing)
+        return found if len(found) > 1 else ()
+
+    def _candidates(self, thing: Thing) -> Sequence[str]:
+        if thing.known:
+            return ()
         name = normalise_name(thing.name)
-        for index in (*self._by_last, self._by_first):
-            found = index.get(name, ())
-            if len(found) == 1:
-                return found[0]
-            if found:
-                break
-        return thing.name
+        for index in (self._by_end, self._by_any_end, self._by_first):
+            if name in index:
+                return index[name]
+        return ()
 
 
-_NOT_SURNAMES = frozenset({"jr.", "sr.", "jr", "sr", "ii", "iii", "iv"})
+def _endings(words: Sequence[str]) -> Iterator[str]:
+    """What a full name may be shortened to at its front: "de niro" and "niro"."""
+    yield words[-1]
+    yield from (" ".join(words[i:]) for i in range(1, len(words) - 1) if words[i] in _PARTICLES)
 
 
-def _index(names: Iterable[str], *, last: bool) -> dict[str, Sequence[str]]:
+def _index(names: Iterable[str], shorten: Callable[[Sequence[str]], Iterable[str]]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in names:
         words = [w for w in normalise_name(name).replace(",", "").split() if w not in _NOT_SURNAMES]
         if len(words) > 1:
-            found.setdefault(words[-1 if last else 0], []).append(name)
-    return dict(found)
+            for short in shorten(words):
+                found.setdefault(short, []).append(name)
+    return found

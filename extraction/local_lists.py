@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from extraction.local_names import NameFinder, Unit, title_end
+from extraction.local_names import FUNCTION_WORDS, NameFinder, Unit, title_end
 from extraction.local_templates import Words
 from extraction.local_text import Sentence
 from extraction.local_types import Typing
@@ -26,6 +26,9 @@ class Item:
     end: int
     stop: int
     parenthesis: tuple[int, int] | None = None
+    has_role: bool = False
+    loose: bool = False
+    """Whether a loose separator stands before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,28 @@ class Listing:
     start: int
     end: int
     name_end: int
+
+    def strict(self) -> Listing:
+        """The list up to its first role or loose separator, for relations whose lists have neither."""
+        kept: list[Item] = []
+        for item in self.items:
+            if item.loose and kept:
+                break
+            kept.append(item)
+            if item.has_role:
+                break
+        if len(kept) == len(self.items):
+            return self
+        return Listing(tuple(kept), self.start, kept[-1].stop, kept[-1].end)
+
+
+@dataclass(frozen=True, slots=True)
+class _Joint:
+    """What stands between two entries: the next one begins at ``end``."""
+
+    end: int
+    words: str
+    loose: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +80,7 @@ class ListReader:
         self._groups = frozenset(noun.lower() for noun in patterns.names.table.groups)
         self._finder = NameFinder(patterns.names.table, patterns.cue_words)
         self._typing = typing
+        self._after = patterns.cue_words
         self._stops = frozenset(
             form.lower() for verb in patterns.verbs for form in (*verb.table.passive, *verb.table.bare)
         )
@@ -66,38 +92,35 @@ class ListReader:
     def read(self, line: Line, position: int, wanted: Sequence[str]) -> Listing | None:
         """The list of things of the ``wanted`` types that begins at token ``position``, if there is one."""
         items: list[Item] = []
-        joined: list[bool] = []
+        joints: list[_Joint] = []
+        joint = _Joint(position, "")
+        role = ""
         siblings = False
-        at, end, role = position, position, ""
-        separator = ""
         while True:
-            begin = self._past_lead_ins(line, at)
-            item = self._item(line, begin, wanted)
-            if item is None or (role and not self._may_follow(line, item, role, separator)):
+            begin, unit = self._past_lead_ins(line, joint.end)
+            item = self._item(line, begin, unit, wanted)
+            if item is None or (role and not self._may_follow(line, item, role, joint)):
                 break
-            siblings = siblings or any(w in self._groups for w in line.sentence.lowers[at:begin])
+            siblings = siblings or any(w in self._groups for w in line.sentence.lowers[joint.end : begin])
             stop, role = self._past_role(line, item.stop)
-            items.append(replace(item, stop=stop))
-            joined.append(separator in ("and", "&"))
-            end = stop
-            following = self._separator(line, stop)
+            items.append(replace(item, stop=stop, has_role=stop > item.stop, loose=joint.loose))
+            joints.append(joint)
+            following = self._joint(line, stop)
             if following is None:
                 break
-            at = following
-            separator = " ".join(line.sentence.lowers[stop:at])
+            joint = following
         if not items:
             return None
-        items = self._share_surnames(items, joined, siblings)
+        items = self._share_surnames(items, joints, siblings)
         kept = tuple(item for item in items if item.type in wanted)
-        return Listing(kept, position, end, items[-1].end) if kept else None
+        return Listing(kept, position, items[-1].stop, items[-1].end) if kept else None
 
-    def _item(self, line: Line, position: int, wanted: Sequence[str]) -> Item | None:
+    def _item(self, line: Line, position: int, unit: Unit | None, wanted: Sequence[str]) -> Item | None:
         """One entry; it may be of a type that is not wanted, and is then read but not kept."""
         sentence = line.sentence
         known = self._typing.known_at(sentence, position, wanted)
         if known is not None:
             return Item(known.name, known.type, position, known.end, known.end)
-        unit = line.units.get(position)
         if unit is None:
             return self._group(line, position, wanted)
         if self._typing.is_title(wanted):
@@ -109,7 +132,7 @@ class ListReader:
                 end,
                 self._past_parenthesis(sentence, end)[0],
             )
-        if unit.possessive or len(sentence.name(position, unit.end)) < 2:
+        if unit.possessive or not self._may_be_single(sentence, position, unit.end):
             return None
         end = unit.end
         if end < len(sentence) and sentence.lowers[end] in self._groups:
@@ -117,6 +140,13 @@ class ListReader:
         name = sentence.name(position, end)
         stop, parenthesis = self._past_parenthesis(sentence, end)
         return Item(name, self._typing.of(name, wanted), position, end, stop, parenthesis)
+
+    def _may_be_single(self, sentence: Sentence, start: int, end: int) -> bool:
+        """Whether a name of one word may stand alone: "stars Madonna.", but not "starring Blaxploitation stars"."""
+        if end - start > 1 or end == len(sentence) or not sentence.words[end][0].islower():
+            return len(sentence.words[start]) > 1
+        known = sentence.lowers[end] in FUNCTION_WORDS or sentence.lowers[end] in self._after
+        return known or sentence.lowers[end] in self._groups
 
     def _group(self, line: Line, position: int, wanted: Sequence[str]) -> Item | None:
         """ "the Coen brothers", "The Wachowskis": a family under one name."""
@@ -136,15 +166,21 @@ class ListReader:
         kind = self._typing.of(name, wanted)
         return Item(name if not (named or inside) else name[4:], kind, position, end, end)
 
-    def _past_lead_ins(self, line: Line, position: int) -> int:
-        """Past words such as "actor" and "the late" before a name; ``position`` where no name follows."""
-        at = position
+    def _past_lead_ins(self, line: Line, position: int) -> tuple[int, Unit | None]:
+        """Past words such as "actor" and "the late" before a name, and the name that begins there.
+
+        Where such a word is the first of a name by its form ("Brazilian Bruno Barreto"), two more must follow.
+        """
+        at, unit = position, line.units.get(position)
         for _ in range(_LEAD_INS_IN_A_ROW):
             end = longest(self._names.lead_ins, line.sentence, at)
             if end is None:
                 break
-            at = end
-        return at
+            inside = unit is not None and end < unit.end
+            if unit is not None and inside and unit.end - end < 2:
+                break
+            at, unit = end, replace(unit, start=end) if unit is not None and inside else line.units.get(end)
+        return at, unit
 
     def _past_parenthesis(self, sentence: Sentence, position: int) -> tuple[int, tuple[int, int] | None]:
         if position >= len(sentence) or sentence.words[position] != "(":
@@ -184,10 +220,10 @@ class ListReader:
 
     def _opens_entry(self, line: Line, position: int) -> bool:
         """Whether a separator stands here that another entry, not more of the role, follows."""
-        end = self._separator(line, position)
-        if end is None:
+        joint = self._joint(line, position)
+        if joint is None:
             return False
-        unit = line.units.get(self._past_lead_ins(line, end))
+        _, unit = self._past_lead_ins(line, joint.end)
         if unit is None:
             return False
         plain = line.sentence.lowers[position] in ("and", "&")
@@ -197,32 +233,31 @@ class ListReader:
         opens = position < len(line.sentence) and line.sentence.words[position] == "("
         return opens or longest(self._names.roles, line.sentence, position) is not None
 
-    def _may_follow(self, line: Line, item: Item, role: str, separator: str) -> bool:
+    def _may_follow(self, line: Line, item: Item, role: str, joint: _Joint) -> bool:
         """Whether a name after a role is the next entry, and not more about the role ("detectives, A and B")."""
         if self._has_role(line, item.end):
             return True
         if item.end - item.start < 2:
             return False
-        return role == _PROPER_ROLE or separator != ","
+        return role == _PROPER_ROLE or joint.words != ","
 
-    def _separator(self, line: Line, position: int) -> int | None:
-        """Past a separator at ``position``, or ``None``."""
-        sentence, at = line.sentence, position
-        if at >= len(sentence):
-            return None
-        comma = sentence.words[at] == ","
-        at += comma
-        end = longest(self._names.separators, sentence, at)
-        if end is not None:
-            return end
-        if at < len(sentence) and sentence.lowers[at] in ("and", "&"):
-            at += 1
-            if at < len(sentence) and sentence.words[at] == "(":
-                return None
-            return longest(self._names.separators, sentence, at) or at
-        return at if comma else None
+    def _joint(self, line: Line, position: int) -> _Joint | None:
+        """What joins the next entry at ``position``: commas, "and", a separator of the schema, or several."""
+        sentence, at, loose = line.sentence, position, False
+        while at < len(sentence):
+            if sentence.lowers[at] in (",", "and", "&"):
+                at += 1
+                continue
+            end = longest(self._names.separators, sentence, at)
+            if end is None:
+                end = longest(self._names.loose_separators, sentence, at)
+                loose = loose or end is not None
+            if end is None:
+                break
+            at = end
+        return _Joint(at, " ".join(sentence.lowers[position:at]), loose) if at > position else None
 
-    def _share_surnames(self, items: list[Item], joined: list[bool], siblings: bool) -> list[Item]:
+    def _share_surnames(self, items: list[Item], joints: list[_Joint], siblings: bool) -> list[Item]:
         """ "Joel and Ethan Coen": the first shares the surname of the second."""
         shared = list(items)
         for index in range(len(items) - 2, -1, -1):
@@ -231,7 +266,9 @@ class ListReader:
             single = first.end - first.start == 1 and first.stop == first.end
             if not (single and len(parts) > 1 and first.type == second.type):
                 continue
-            if (joined[index + 1] and first.name.lower() in self._given) or (siblings and len(parts) == 2):
+            if (joints[index + 1].words in ("and", "&") and first.name.lower() in self._given) or (
+                siblings and len(parts) == 2
+            ):
                 shared[index] = replace(first, name=f"{first.name} {' '.join(parts[1:])}")
         return shared
 

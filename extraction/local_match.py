@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from extraction.local_lists import Line, Listing, ListReader
+from extraction.local_lists import Item, Line, Listing, ListReader
 from extraction.local_templates import Gap, Slot, Words
 from extraction.local_topic import Scope
 from extraction.local_values import value_at
@@ -36,12 +36,13 @@ class View:
         self._read: dict[tuple[int, tuple[str, ...]], Listing | None] = {}
         self._ending: dict[tuple[str, ...], dict[int, Listing]] = {}
 
-    def listing(self, position: int, wanted: tuple[str, ...]) -> Listing | None:
-        """The list that begins at a token."""
+    def listing(self, position: int, wanted: tuple[str, ...], loose: bool) -> Listing | None:
+        """The list that begins at a token; without its roles and loose separators unless ``loose``."""
         key = position, wanted
         if key not in self._read:
             self._read[key] = self.reader.read(self.line, position, wanted)
-        return self._read[key]
+        found = self._read[key]
+        return found if loose or found is None else found.strict()
 
     def listing_before(self, position: int, wanted: tuple[str, ...]) -> Listing | None:
         """The list that ends right before a token."""
@@ -53,16 +54,26 @@ class View:
         found: dict[int, Listing] = {}
         position = 0
         while position < len(self.sentence):
-            listing = self.listing(position, wanted)
+            listing = self.listing(position, wanted, True)
             if listing is None:
                 position += 1
                 continue
             place = position > 0 and self.sentence.lowers[position - 1] in _PREPOSITIONS
             if place and len(listing.items) > 1 and self.sentence.words[listing.items[0].stop] == ",":
                 listing = replace(listing, items=listing.items[1:], start=listing.items[1].start)
-            found[listing.end] = found[listing.name_end] = listing
             position = max(listing.name_end, position + 1)
+            items = self._after_topic(listing.items)
+            if items:
+                listing = replace(listing, items=items, start=items[0].start)
+                found[listing.end] = found[listing.name_end] = listing
         return found
+
+    def _after_topic(self, items: tuple[Item, ...]) -> tuple[Item, ...]:
+        """The entries after the main entity's own name, which no list of other things goes on over."""
+        for start, end in self.scope.named:
+            if items and items[0].start <= start < items[-1].end:
+                items = tuple(item for item in items if item.start >= end)
+        return items
 
 
 class TemplateIndex:
@@ -86,12 +97,19 @@ class Matcher:
     """Matches one flat template around its anchor word."""
 
     def __init__(
-        self, view: View, flat: Flat, wanted: tuple[str, ...], form: str, named: tuple[str, ...] | None
+        self,
+        view: View,
+        flat: Flat,
+        wanted: tuple[str, ...],
+        form: str,
+        loose: bool = False,
+        named: tuple[str, ...] | None = None,
     ) -> None:
         self._view = view
         self._flat = flat
         self._wanted = wanted
         self._form = form
+        self._loose = loose
         self._named = named
         """Types of names that may fill ``{subject}``; ``None`` where only the main entity may."""
 
@@ -136,7 +154,7 @@ class Matcher:
     def _list_forward(
         self, kind: str, position: int, found: Match, view: View
     ) -> Iterator[tuple[int, Match]]:
-        listing = view.listing(position, self._wanted)
+        listing = view.listing(position, self._wanted, self._loose)
         if listing is None:
             return
         if kind == "object":
@@ -151,7 +169,7 @@ class Matcher:
             if end is not None:
                 yield end, replace(found, subject=(position, end))
             return
-        listing = self._view.listing(position, self._named)
+        listing = self._view.listing(position, self._named, False)
         if listing is not None:
             first = listing.items[0]
             yield first.stop, replace(found, subject=(first.start, first.end))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from extraction.local_text import Sentence
 from extraction.patterns import NamesTable
 
-_FUNCTION_WORDS = frozenset(
+FUNCTION_WORDS = frozenset(
     """a an the it its it's he she they his her their this that these those there in on at of for with by from
     as and or but nor so yet to into onto upon after before during when while where who whose which what if
     although though however also other others both all many most some several each every one two three
@@ -19,6 +20,8 @@ _FUNCTION_WORDS = frozenset(
 _QUOTES = frozenset("\"“”'‘’")
 _CLOSING = {'"': '"', "“": "”", "'": "'", "‘": "’"}
 _SMALL_IN_TITLES = frozenset("of the in and a an to for on at with from by de la le du".split())
+_SMALL_START = re.compile(r"[a-z]{1,3}['’-][A-Z]")
+"""A capital after a particle that is part of the word: "d'Abo", "al-Fayed"."""
 _NICKNAME_WORDS = 3
 
 
@@ -38,7 +41,7 @@ class NameFinder:
         self._particles = frozenset(word.lower() for word in table.particles)
         self._suffixes = frozenset(word.lower() for word in table.suffixes)
         self._honorifics = frozenset(word.lower() for word in table.honorifics)
-        self._not_first = _FUNCTION_WORDS | frozenset(word for word in cue_words if word.isalpha())
+        self._not_first = FUNCTION_WORDS | frozenset(word for word in cue_words if word.isalpha())
 
     def units(self, sentence: Sentence) -> dict[int, Unit]:
         """All names of a sentence by their first token, left to right, without overlap."""
@@ -63,7 +66,7 @@ class NameFinder:
         if position == 0 and lower in self._not_first:
             return None
         if _is_capitalised(word):
-            return None if lower in _FUNCTION_WORDS and lower != "will" else position
+            return None if lower in FUNCTION_WORDS and lower != "will" else position
         following = sentence.words[position + 1] if position + 1 < len(sentence) else ""
         if lower in self._particles and len(lower) > 1 and _is_capitalised(following):
             return position
@@ -90,7 +93,7 @@ class NameFinder:
         if lower in self._suffixes and word[:1].isupper():
             return 1
         if _is_capitalised(word):
-            return 0 if lower in _FUNCTION_WORDS and lower != "will" else 1
+            return 0 if lower in FUNCTION_WORDS and lower != "will" else 1
         if word == "," and position + 1 < len(sentence) and sentence.lowers[position + 1] in ("jr.", "sr."):
             return 2
         if word in _CLOSING:
@@ -139,4 +142,4 @@ def title_end(sentence: Sentence, start: int) -> int:
 
 
 def _is_capitalised(word: str) -> bool:
-    return word[:1].isupper() and not (len(word) > 1 and word.endswith(":"))
+    return word[:1].isupper() or _SMALL_START.match(word) is not None

@@ -143,15 +143,15 @@ class DocumentReader:
             yield from self._by_key(view, item, thing)
 
     def _by_template(self, view: View) -> Iterator[Finding]:
-        for position, word in enumerate(view.sentence.lowers):
-            for rule, flat, anchor in self._rules.at(word):
+        for position in view.scope.cues:
+            for rule, flat, anchor in self._rules.at(view.sentence.lowers[position]):
                 table = rule.table
                 if not isinstance(table, PatternTable):
                     continue
                 relation = self._schema.relations[table.relation]
                 named = relation.domain if table.anywhere else None
                 wanted = relation.domain if table.inverse else relation.range
-                match = Matcher(view, flat, wanted, "", named).match(position, anchor)
+                match = Matcher(view, flat, wanted, "", table.loose, named).match(position, anchor)
                 if match is None or match.listing is None or view.scope.is_elsewhere(position):
                     continue
                 subject = None
@@ -179,12 +179,12 @@ class DocumentReader:
                     )
 
     def _by_property(self, view: View) -> Iterator[Finding]:
-        for position, word in enumerate(view.sentence.lowers):
-            for rule, flat, anchor in self._properties.at(word):
+        for position in view.scope.cues:
+            for rule, flat, anchor in self._properties.at(view.sentence.lowers[position]):
                 table = rule.table
                 if not isinstance(table, PropertyTable) or view.scope.is_elsewhere(position):
                     continue
-                match = Matcher(view, flat, (), self._form(table), None).match(position, anchor)
+                match = Matcher(view, flat, (), self._form(table)).match(position, anchor)
                 if match is not None and match.value is not None:
                     yield from self._value(view, rule, match.value[0], match.start, match.end, None)
 
@@ -199,7 +199,7 @@ class DocumentReader:
                 continue
             for flat in rule.templates:
                 anchor = next(i for i, e in enumerate(flat) if hasattr(e, "choices"))
-                matcher = Matcher(view, flat, (), self._form(table), None)
+                matcher = Matcher(view, flat, (), self._form(table))
                 for position in range(start, stop):
                     match = matcher.match(position, anchor)
                     if match is not None and match.value is not None and match.end <= stop:

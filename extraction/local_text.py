@@ -6,6 +6,8 @@ Sentences are those that chunks are cut at, so no sentence reaches over the edge
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -13,6 +15,8 @@ from typing import Any
 from extraction.sentences import sentences
 
 _HYPHENS = frozenset("-‐‑")
+_INITIAL_LAST = re.compile(r"(?<!\w)[A-Z]\.$")
+_INITIAL_FIRST = re.compile(r"\s[A-Z]\.\s")
 
 
 @dataclass(slots=True)
@@ -42,11 +46,22 @@ def read_sentences(text: str) -> list[Sentence]:
     """Split a document's text into sentences of tokens."""
     tokenizer = _tokenizer()
     found = []
-    for start, end in sentences(text):
+    for start, end in _whole(text):
         sentence = _sentence(text, start, tokenizer(text[start:end].replace("\n", " ")))
         if sentence.words:
             found.append(sentence)
     return found
+
+
+def _whole(text: str) -> Iterator[tuple[int, int]]:
+    """The sentences, with two initials in a row ("D. A. Pennebaker") kept together."""
+    begin: int | None = None
+    for start, end in sentences(text):
+        begin = start if begin is None else begin
+        if _INITIAL_LAST.search(text, max(begin, end - 3), end) and _INITIAL_FIRST.match(text, end):
+            continue
+        yield begin, end
+        begin = None
 
 
 @lru_cache(maxsize=1)

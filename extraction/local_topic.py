@@ -122,21 +122,32 @@ class Scope:
         """Past the reference by its first token."""
         self.ends: dict[int, int] = {}
         """First token of a reference by the token past it."""
+        self.cues: list[int] = []
+        """The tokens that a pattern may begin to look at: none inside the entity's name or another name."""
         self._find_references(topic)
         self._regions = _regions(line.sentence, patterns, forms)
+        self.cues = [i for i in range(len(line.sentence)) if self._may_be_cue(i)]
 
     def is_elsewhere(self, position: int) -> bool:
         """Whether a token belongs to a clause about something else."""
         return any(start <= position < end for start, end in self._regions)
 
+    def _may_be_cue(self, position: int) -> bool:
+        if position and self._sentence.words[position][0].isupper():
+            return False
+        return not any(start <= position < end for start, end in self.named)
+
     def _find_references(self, topic: Topic) -> None:
         sentence = self._sentence
+        self.named: list[tuple[int, int]] = []
+        """Where the entity's own name stands."""
         for position, word in enumerate(sentence.lowers):
             end = longest(topic.subject.references, sentence, position)
             for name in topic.names:
                 stop = position + len(name)
                 if name and word == name[0] and tuple(sentence.lowers[position:stop]) == name:
                     end = max(end or 0, stop)
+                    self.named.append((position, stop))
             if end is not None:
                 self.starts[position] = end
                 self.ends.setdefault(end, position)

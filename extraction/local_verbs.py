@@ -47,17 +47,17 @@ class VerbReader:
 
     def read(self, view: View) -> Iterator[VerbMatch]:
         """Every verb of a sentence with its list, left to right."""
-        position = 0
-        while position < len(view.sentence):
+        passed = 0
+        for position in view.scope.cues:
             word = view.sentence.lowers[position]
-            step = position + 1
+            if position < passed:
+                continue
             if word in self._passive or word in self._bare:
                 for match in self._chain(view, position):
                     yield match
-                    step = max(step, match.listing.start)
-            if word in self._active and step == position + 1:
+                    passed = max(passed, match.listing.start)
+            if word in self._active and passed <= position:
                 yield from self._said_of(view, position)
-            position = step
 
     def _chain(self, view: View, position: int) -> Iterator[VerbMatch]:
         """ "written, produced and directed by A", "directed by and starring A"."""
@@ -84,7 +84,11 @@ class VerbReader:
         if listing is None or not self._is_about_topic(view, position, verbs):
             return
         for verb in dict.fromkeys(verbs):
-            found = None if verb.table.relation is None else view.listing(listing, self._range(verb))
+            found = (
+                None
+                if verb.table.relation is None
+                else view.listing(listing, self._range(verb), verb.table.loose)
+            )
             if found is not None:
                 yield VerbMatch(verb, found, position, found.name_end, "passive")
 
@@ -92,7 +96,7 @@ class VerbReader:
         """The list at a token for the first verb that can take it."""
         for verb in verbs:
             wanted = self._range(verb)
-            found = view.listing(position, wanted) if wanted else None
+            found = view.listing(position, wanted, verb.table.loose) if wanted else None
             if found is not None:
                 return found
         return None
@@ -152,7 +156,7 @@ class VerbReader:
                 listing = replace(listing, items=listing.items[-1:], start=listing.items[-1].start)
             yield VerbMatch(verb, listing, listing.start, stop, "active")
             if stop < len(lowers) and lowers[stop] == "with":
-                partners = view.listing(stop + 1, self._range(verb))
+                partners = view.listing(stop + 1, self._range(verb), False)
                 if partners is not None:
                     yield VerbMatch(verb, partners, position, partners.name_end, "active")
 
@@ -184,6 +188,14 @@ class VerbReader:
 
     def _range(self, verb: Verb) -> tuple[str, ...]:
         return self._ranges[verb.table.relation] if verb.table.relation else ()
+
+
+def _ends_other_work(view: View, position: int) -> bool:
+    """Whether the parenthesis that closes here is the year of another work: "No Man of Her Own (1950)"."""
+    words = view.sentence.words
+    if position < 3 or words[position - 2] != "(" or not words[position - 1].isdigit():
+        return False
+    return position - 2 not in view.scope.ends
 
 
 def _by_form(verbs: Sequence[Verb], kind: str) -> dict[str, list[Verb]]:

@@ -81,6 +81,8 @@ class NamesTable(_Table):
     """Templates that open a description of what the named thing is there: "as", "playing"."""
     separators: list[str] = []
     """Templates between list entries besides "," and "and": "along with", "as well as"."""
+    loose_separators: list[str] = []
+    """Templates that only ``loose`` lists go on over: "alongside", "with" in a cast."""
     groups: list[str] = []
     """Nouns that make one name of a family: "brothers" in "the Coen brothers"."""
     given_names: list[str] = []
@@ -107,6 +109,8 @@ class VerbTable(_Table):
     """Forms that the list follows without "by": "starring"."""
     about: list[str] = []
     """Parts of the subject that the verb may be said of: "screenplay" for "written"."""
+    loose: bool = False
+    """Whether entries of the list may have roles, and go on over loose separators."""
     confidence: Confidence = 0.9
     inverse: bool = False
     """Whether the things in the list are the fact's subject and the document's entity its object."""
@@ -117,6 +121,8 @@ class PatternTable(_Table):
 
     relation: str
     templates: list[str] = Field(min_length=1)
+    loose: bool = False
+    """Whether entries of the list may have roles, and go on over loose separators."""
     confidence: Confidence = 0.9
     inverse: bool = False
     anywhere: bool = False
@@ -209,6 +215,7 @@ class Names:
     trailers: tuple[Flat, ...]
     roles: tuple[Flat, ...]
     separators: tuple[Flat, ...]
+    loose_separators: tuple[Flat, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +310,7 @@ class _PatternCompiler:
             self.flat("names.trailers", table.trailers),
             self.flat("names.roles", table.roles),
             self.flat("names.separators", table.separators),
+            self.flat("names.loose_separators", table.loose_separators),
         )
 
     def flat(self, place: str, templates: list[str]) -> tuple[Flat, ...]:
