@@ -39,6 +39,12 @@ _LINK_COLUMNS = ("item_id", "entity_id", "score", "method")
 _NOT_WORD = re.compile(r"[^\w]+")
 _NUMBER = re.compile(r"\b(?:\d+|[ivx]+)\b")
 _ARTICLES = ("the ", "a ", "an ")
+_NUMBER_WORDS = {
+    "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9",
+    "ten": "10", "eleven": "11", "twelve": "12",
+}  # fmt: skip
+_PART_BREAK = re.compile(r":\s+|\s+[-–—]\s+")
+_POSSESSIVE = re.compile(r"^.*?\w['’]s\s+(?=[A-Z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,7 @@ class _Entity:
     id: str
     name: str
     years: frozenset[int]
+    spelt: frozenset[str]  # name and aliases, folded with their articles
     said: str  # name and year as shown to a reader
 
 
@@ -106,6 +113,10 @@ _RULES = (
     _Rule("name alone", False, "unknown", 0.85),
     _Rule("alias alone", True, "unknown", 0.75),
 )
+PART_SCORE = 0.8
+PART_CHARACTERS = 4
+"""What a part of a name ("The Professional" of "Léon: The Professional") is worth, and its least length."""
+
 """The rules in the order they are tried; one year off is near, since countries release at different times."""
 
 
@@ -131,14 +142,16 @@ def link_items(
     return report
 
 
-def fold_name(name: str) -> str:
-    """A name without letter case, accents, punctuation and a leading English article."""
+def fold_name(name: str, *, article: bool = False) -> str:
+    """A name without letter case, accents and punctuation; "two" is written 2.
+
+    A leading English article goes too, unless ``article`` keeps it.
+    """
     decomposed = unicodedata.normalize("NFKD", normalise_name(name)).replace("&", " and ").replace("'", "")
     plain = "".join(character for character in decomposed if not unicodedata.combining(character))
-    folded = " ".join(_NOT_WORD.sub(" ", plain).split())
-    for article in _ARTICLES:
-        if folded.startswith(article):
-            return folded[len(article) :]
+    folded = " ".join(_NUMBER_WORDS.get(word, word) for word in _NOT_WORD.sub(" ", plain).split())
+    if not article and folded.startswith(_ARTICLES):
+        return folded.partition(" ")[2]
     return folded
 
 
@@ -193,7 +206,9 @@ def _entities(
                 values = json.loads(row["properties"] or "{}").get(key_property, []) if key_property else []
                 years = _years(values)
                 said = f"{row['name']} ({min(years)})" if years else row["name"]
-                found.append((_Entity(row["id"], row["name"], years, said), tuple(row["aliases"] or ())))
+                aliases = tuple(row["aliases"] or ())
+                spelt = frozenset(_dense(fold_name(name, article=True)) for name in (row["name"], *aliases))
+                found.append((_Entity(row["id"], row["name"], years, spelt, said), aliases))
     return sorted(found, key=lambda pair: pair[0].id)
 
 
@@ -208,15 +223,20 @@ class _Index:
     def __init__(self, entities: Iterable[tuple[_Entity, tuple[str, ...]]]) -> None:
         self._names: defaultdict[str, list[_Entity]] = defaultdict(list)
         self._aliases: defaultdict[str, list[_Entity]] = defaultdict(list)
+        self._parts: defaultdict[str, list[_Entity]] = defaultdict(list)
+        self._said: defaultdict[str, list[_Entity]] = defaultdict(list)
         self._of_year: defaultdict[int, dict[str, list[_Entity]]] = defaultdict(dict)
         for entity, aliases in entities:
             name = fold_name(entity.name)
-            self._names[name].append(entity)
-            for alias in {fold_name(alias) for alias in aliases} - {name, ""}:
+            self._names[_dense(name)].append(entity)
+            for alias in {_dense(fold_name(alias)) for alias in aliases} - {_dense(name), ""}:
                 self._aliases[alias].append(entity)
+            for part in _parts(entity.name):
+                self._parts[part].append(entity)
+            self._said[name].append(entity)
             for year in entity.years:
                 self._of_year[year].setdefault(name, []).append(entity)
-        self._all_names = list(self._names)
+        self._all_names = list(self._said)
 
     def find(self, item: Item) -> Link | list[_Entity]:
         """The link of an item, else the entities that fit it equally well."""
@@ -225,17 +245,20 @@ class _Index:
             return []
         named = self._fitting(forms[:1], alias=False)
         known_otherwise = self._fitting(forms, alias=True)
+        spelt = {_dense(fold_name(form, article=True)) for form in name_forms(item.name)}
         for rule in _RULES:
             fitting = [
                 entity
                 for entity in (known_otherwise if rule.alias else named)
                 if _year_fits(rule.year, item.year, entity.years)
+                # "The Fear" of one year is not "Fear" of the next.
+                and (rule.year != "near" or entity.spelt & spelt)
             ]
             if len(fitting) == 1:
                 return Link(item.id, fitting[0].id, rule.score, rule.method)
             if fitting:
                 return fitting
-        return self._alike(item, forms)
+        return self._alike(item, forms) or self._in_part(item)
 
     def nearest(self, item: Item) -> tuple[str, ...]:
         """The names closest to an item's, whatever their year."""
@@ -249,15 +272,27 @@ class _Index:
             score_cutoff=NEAREST_RATIO,
             limit=N_NEAREST,
         )
-        return tuple(entity.said for name, _, _ in close for entity in self._names[name])[:N_NEAREST]
+        return tuple(entity.said for name, _, _ in close for entity in self._said[name])[:N_NEAREST]
 
     def _fitting(self, forms: Sequence[str], *, alias: bool) -> list[_Entity]:
         """Entities with one of these names; with ``alias``, names in brackets and aliases count too."""
         found: dict[str, _Entity] = {}
-        for form in forms:
+        for form in map(_dense, forms):
             for entity in [*self._names.get(form, ()), *(self._aliases.get(form, ()) if alias else ())]:
                 found[entity.id] = entity
         return list(found.values())
+
+    def _in_part(self, item: Item) -> Link | list[_Entity]:
+        """The one entity of the same year whose name is a part of the item's, or the other way round."""
+        found: dict[str, _Entity] = {}
+        for form in map(_dense, map(fold_name, name_forms(item.name))):
+            found.update((entity.id, entity) for entity in self._parts.get(form, ()))
+        for part in _parts(name_forms(item.name)[0]):
+            found.update((entity.id, entity) for entity in self._names.get(part, ()))
+        fitting = [entity for entity in found.values() if _year_fits("same", item.year, entity.years)]
+        if len(fitting) == 1:
+            return Link(item.id, fitting[0].id, PART_SCORE, "part of the name and year")
+        return fitting
 
     def _alike(self, item: Item, forms: Sequence[str]) -> Link | list[_Entity]:
         """The one entity of the same year whose name is spelt almost the same."""
@@ -282,6 +317,18 @@ class _Index:
         if len(close) > 1:
             return close
         return Link(item.id, close[0].id, round(0.9 * ranked[0][0] / 100, 4), "spelling and year")
+
+
+def _dense(folded: str) -> str:
+    """A folded name without its spaces: "Mouse Hunt" and "MouseHunt" are one."""
+    return folded.replace(" ", "")
+
+
+def _parts(name: str) -> set[str]:
+    """What a longer name may be called for short: before and after a colon or dash, and without an owner."""
+    parts = [*_PART_BREAK.split(name), _POSSESSIVE.sub("", name)]
+    dense = {_dense(fold_name(part)) for part in parts} - {_dense(fold_name(name))}
+    return {part for part in dense if len(part) >= PART_CHARACTERS}
 
 
 def _ratio(pair: tuple[float, _Entity]) -> float:

@@ -27,6 +27,12 @@ THINGS: Sequence[tuple[str, int | None, tuple[str, ...]]] = (
     ("Twin", 1990, ("Shared",)),
     ("Other Twin", 1990, ("Shared",)),
     ("Terminator 2: Judgment Day", 1991, ()),
+    ("MouseHunt", 1997, ()),
+    ("12 Monkeys", 1995, ()),
+    ("Robinson Crusoe", 1997, ()),
+    ("Léon: The Professional", 1994, ()),
+    ("Series: One", 1980, ()),
+    ("Series: Two", 1980, ()),
 )
 
 
@@ -73,6 +79,10 @@ def link(ledger: Ledger, *items: Item, key: str | None = "made_in") -> LinkRepor
         ("Amelie", None, ("Amélie", 2001), "name alone"),
         ("Fargo", 1996, ("Fargo", None), "name alone"),
         ("Terminator 2 - Judgement Day", 1991, ("Terminator 2: Judgment Day", 1991), "spelling and year"),
+        ("Mouse Hunt", 1997, ("MouseHunt", 1997), "name and year"),
+        ("Twelve Monkeys", 1995, ("12 Monkeys", 1995), "name and year"),
+        ("Professional, The", 1994, ("Léon: The Professional", 1994), "part of the name and year"),
+        ("Daniel Defoe's Robinson Crusoe", 1997, ("Robinson Crusoe", 1997), "part of the name and year"),
     ],
 )
 def test_links(ledger: Ledger, name: str, year: int | None, entity: tuple[str, int], method: str) -> None:
@@ -90,6 +100,8 @@ def test_links(ledger: Ledger, name: str, year: int | None, entity: tuple[str, i
         ("Nothing", 1999),
         ("", None),
         ("!?", 1),
+        ("Professional, The", 1995),
+        ("Godfather", 1973),
     ],
 )
 def test_links_to_nothing(ledger: Ledger, name: str, year: int | None) -> None:
@@ -102,7 +114,9 @@ def test_what_links_to_nothing_is_shown_with_the_nearest(ledger: Ledger) -> None
     assert set(unlinked.nearest[:2]) == {"Psycho (1960)", "Psycho (1998)"}
 
 
-@pytest.mark.parametrize(("name", "year", "n_candidates"), [("Psycho", None, 2), ("Shared", 1990, 2)])
+@pytest.mark.parametrize(
+    ("name", "year", "n_candidates"), [("Psycho", None, 2), ("Shared", 1990, 2), ("Series", 1980, 2)]
+)
 def test_ambiguity_is_reported_and_not_guessed(
     ledger: Ledger, name: str, year: int | None, n_candidates: int
 ) -> None:
