@@ -10,8 +10,8 @@ From Python::
     with launch() as server:
         server.url, server.user, server.password
 
-Needs Java 17 or later and Maven on the path. The jars (118 MB) are fetched once, to ``.cache/neo4j`` under the
-repository or to the folder that ``LORE_NEO4J_HOME`` names.
+Needs Java 17 or later and Maven on the path. The jars (118 MB) are fetched once, to ``.cache/neo4j`` under
+the repository or to the folder that ``LORE_NEO4J_HOME`` names.
 """
 
 from __future__ import annotations
