@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kg.errors import QueryRefused
-from kg.stores.cypher import Group, Item, Items, Token, is_symbol, is_word, split_at
+from kg.stores.cypher import Group, Item, Items, Token, is_group, is_symbol, is_word, split_at
 from kg.stores.embedded_clauses import Clause, split_clauses
 from kg.stores.embedded_expressions import Expressions
 from kg.stores.embedded_patterns import (
@@ -33,6 +33,7 @@ from kg.stores.gate import CLAUSES
 
 _MODIFIERS = ("ORDER BY", "SKIP", "LIMIT", "WHERE")
 _EVERYTHING = 10**15
+_LIST_FUNCTIONS = ("LABELS", "NODES", "RELATIONSHIPS", "KEYS", "COLLECT", "SPLIT", "RANGE", "TAIL")
 _NO_ENTITIES = frozenset({"Document", "Chunk"})
 
 
@@ -75,6 +76,7 @@ class _Query:
         self._counts = False
         self._names: list[str] | None = []
         self._compact: set[int] = set()
+        self._lists: set[str] = set()
         self._expressions = Expressions(self)
 
     def statement(self, items: Items) -> Statement:
@@ -316,6 +318,8 @@ class _Query:
                 after.update(scope)
             elif variable is not None:
                 after[name] = variable
+                if _is_list(part):
+                    self._lists.add(name)
             if name_columns and _is_call(part, "properties"):
                 self._compact.add(len(names))
             texts.append(text)
@@ -365,7 +369,10 @@ class _Query:
                 and isinstance(first, Token)
             ):
                 part = [first, Token("symbol", ".", 0, 0), Token("word", "id", 0, 0), *part[1:]]
-            keys.append(self._expressions.text(part, scope))
+            text = self._expressions.text(part, scope)
+            if simple and isinstance(first, Token) and first.text in self._lists:
+                text = f"string(`{first.text}`) {' '.join(text.split()[1:])}".strip()
+            keys.append(text)
         return ", ".join(keys)
 
     def _cap(self, clauses: list[Clause]) -> None:
@@ -407,6 +414,18 @@ def _is_call(part: list[Item], name: str) -> bool:
         and isinstance(part[0], Token)
         and part[0].text.lower() == name
         and isinstance(part[1], Group)
+    )
+
+
+def _is_list(part: Items) -> bool:
+    first = part[0] if part else None
+    if is_group(first, "["):
+        return True
+    after = part[1] if len(part) > 1 else None
+    return (
+        is_word(first, *_LIST_FUNCTIONS)
+        and is_group(after, "(")
+        and (len(part) == 2 or is_word(part[2], "AS"))
     )
 
 

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 from kg.errors import QueryRefused
 from kg.stores.cypher import Group, Item, Items, Token, is_symbol, split_at, string_literal
-from kg.stores.embedded_functions import at_place, between_places, call
+from kg.stores.embedded_functions import at_place, between_places, call, own_list
 from kg.stores.embedded_patterns import Scope, Variable, path_length_at, resolve
+from kg.stores.embedded_reading import HIDDEN
 from kg.stores.gate import KEYWORDS
 
 _LONGEST_LITERAL = 10_000
@@ -47,6 +48,7 @@ class Expressions:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._in_lambda = 0
+        self._n_lambdas = 0
         self.used: set[str] = set()
         """The parameters that the engine will be given."""
 
@@ -151,7 +153,8 @@ class Expressions:
         if item.kind == "word" and item.text.upper() in KEYWORDS:
             out.append(item.text.upper())
             return at + 1, item.text.upper() in _OPERANDS
-        name = _quoted(item.text)
+        known = scope.get(item.text)
+        name = _spelled(item.text, known)
         if isinstance(after, Group) and after.opening == "{":
             out.append(self._projection(name, after, scope))
             return at + 2, True
@@ -161,7 +164,6 @@ class Expressions:
                 end += 1
             out.append(self._label_test(item.text, items[at + 2 : end], scope))
             return end, True
-        known = scope.get(item.text)
         if known is not None and known.kind == "edges" and not is_symbol(after, "."):
             name = f"rels({name})"
         out.append(name)
@@ -227,28 +229,26 @@ class Expressions:
     def _comprehension(self, items: Items, scope: Scope) -> str:
         head, *value = split_at(items, "|")
         name, source, condition = _lambda_parts(head)
-        found, inner = self._list_and_scope(name, source, scope)
+        found, spelled, inner = self._list_and_scope(name, source, scope)
         if condition:
-            found = f"list_filter({found}, {_quoted(name)} -> {self._lambda(condition, inner)})"
+            found = own_list(f"list_filter({found}, {spelled} -> {self._lambda(condition, inner)})")
         if value:
-            found = f"list_transform({found}, {_quoted(name)} -> {self._lambda(value[0], inner)})"
+            found = f"list_transform({found}, {spelled} -> {self._lambda(value[0], inner)})"
         return found
 
-    def _list_and_scope(self, name: str, source: Items, scope: Scope) -> tuple[str, Scope]:
+    def _list_and_scope(self, name: str, source: Items, scope: Scope) -> tuple[str, str, Scope]:
+        """The list, what its elements are called, and the names known inside."""
         first = source[0] if source else None
         kinds = {"NODES": "node", "RELATIONSHIPS": "edge"}
-        kind = (
-            kinds.get(first.text.upper(), "value")
-            if isinstance(first, Token) and len(source) == 2
-            else "value"
-        )
-        if (
-            isinstance(first, Token)
-            and len(source) == 1
-            and scope.get(first.text, Variable("")).kind == "edges"
-        ):
-            kind = "edge"
-        return self.text(source, scope), {**scope, name: Variable(kind)}
+        kind = "value"
+        if isinstance(first, Token) and len(source) == 2:
+            kind = kinds.get(first.text.upper(), kind)
+        elif isinstance(first, Token) and len(source) == 1 and first.text in scope:
+            kind = "edge" if scope[first.text].kind == "edges" else kind
+        # The engine takes a name that is known outside for the outer one.
+        self._n_lambdas += 1
+        spelled = f"`{HIDDEN}x{self._n_lambdas}`"
+        return own_list(self.text(source, scope)), spelled, {**scope, name: Variable(kind, spelled=spelled)}
 
     def _lambda(self, items: Items, scope: Scope) -> str:
         self._in_lambda += 1
@@ -301,7 +301,7 @@ class Expressions:
         groups = self._context.types if edge else self._context.labels
         tables = resolve(labels, groups, "relationship type" if edge else "label") or frozenset()
         listed = ", ".join(f"'{table}'" for table in sorted(tables))
-        quoted = _quoted(name)
+        quoted = _spelled(name, variable)
         test = f"label({quoted}) IN [{listed}]" if tables else "false"
         if variable.optional:
             return f"CASE WHEN {quoted} IS NULL THEN NULL ELSE {test} END"
@@ -311,10 +311,10 @@ class Expressions:
         lower = name.text.lower()
         if lower in ("any", "all", "none", "single"):
             variable, source, condition = _lambda_parts(group.items)
-            found, inner = self._list_and_scope(variable, source, scope)
+            found, spelled, inner = self._list_and_scope(variable, source, scope)
             if not condition:
                 raise QueryRefused(f"{name.text}() needs a WHERE.", where=f"character {name.start + 1}")
-            return f"{lower}({_quoted(variable)} IN {found} WHERE {self._lambda(condition, inner)})"
+            return f"{lower}({spelled} IN {found} WHERE {self._lambda(condition, inner)})"
         if lower == "exists":
             if path_length_at(group.items, 0):
                 return self._context.existence(group.items, scope)
@@ -350,7 +350,7 @@ class Expressions:
             f"CASE WHEN {value}.{_quoted(column)} IS NOT NULL THEN '{column}' END"
             for column in self._context.columns(variable)
         ]
-        return f"list_filter([{', '.join(cases)}], x -> x IS NOT NULL)"
+        return f"list_filter([{', '.join(cases)}], `{HIDDEN}x` -> `{HIDDEN}x` IS NOT NULL)"
 
 
 def _lambda_parts(items: Items) -> tuple[str, Items, Items]:
@@ -395,6 +395,10 @@ def _number(token: Token) -> str:
 
 def _quoted(name: str) -> str:
     return f"`{name}`"
+
+
+def _spelled(name: str, variable: Variable | None) -> str:
+    return variable.spelled if variable is not None and variable.spelled else _quoted(name)
 
 
 def _unreadable(token: Token) -> QueryRefused:

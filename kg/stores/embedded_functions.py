@@ -28,15 +28,27 @@ def call(name: Token, arguments: Sequence[str]) -> str:
         ) from None
 
 
+def own_list(text: str) -> str:
+    """The same list as a value of its own: on a part of another value the engine's lambdas see a wrong row."""
+    return f"list_concat({text}, [])"
+
+
 def at_place(primary: str, place: str) -> str:
     """``primary[place]`` as Neo4j means it: counted from 0, from the end where negative, null outside."""
     _bound(primary, place)
-    if place.isdigit():
-        return f"(CASE WHEN size({primary}) > {place} THEN list_extract({primary}, {int(place) + 1}) END)"
+    number = place.replace(" ", "")
+    size = f"size({primary})"
+    if number.isdigit():
+        inside, found = f"{size} > {number}", str(int(number) + 1)
+    elif number[:1] == "-" and number[1:].isdigit():
+        inside, found = f"{size} >= {number[1:]}", f"{size} + 1 - {number[1:]}"
+    else:
+        inside = f"((({place}) >= 0 AND {size} > ({place})) OR (({place}) < 0 AND {size} >= -({place})))"
+        found = f"CASE WHEN ({place}) < 0 THEN {size} + ({place}) + 1 ELSE ({place}) + 1 END"
+    # The engine computes both ways of a CASE for all rows, so neither may look beyond the end.
     return (
-        f"(CASE WHEN ({place}) >= 0 AND size({primary}) > ({place}) "
-        f"THEN list_extract({primary}, ({place}) + 1) WHEN ({place}) < 0 AND size({primary}) >= -({place}) "
-        f"THEN list_extract({primary}, size({primary}) + ({place}) + 1) END)"
+        f"list_extract(CASE WHEN {inside} THEN {primary} ELSE [NULL] END, "
+        f"CASE WHEN {inside} THEN {found} ELSE 1 END)"
     )
 
 
@@ -93,7 +105,7 @@ _SAME_BUT_FOR_THE_NAME = {
 }
 _CALLS: Mapping[str, Callable[..., str]] = {
     "head": lambda found: at_place(found, "0"),
-    "last": lambda found: f"(CASE WHEN size({found}) > 0 THEN list_extract({found}, size({found})) END)",
+    "last": lambda found: at_place(found, "-1"),
     "tail": lambda found: f"list_slice({found}, 2, size({found}))",
     "isempty": lambda found: f"(size({found}) = 0)",
     "sum": lambda value: f"coalesce(sum({value}), 0)",

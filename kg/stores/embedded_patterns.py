@@ -15,6 +15,7 @@ from itertools import combinations
 
 from kg.errors import QueryRefused
 from kg.stores.cypher import Group, Item, Items, Token, is_group, is_symbol, split_at
+from kg.stores.embedded_reading import HIDDEN
 
 MAX_HOPS = 30
 """The longest path of variable length that the engine walks."""
@@ -30,6 +31,7 @@ class Variable:
     kind: str
     tables: frozenset[str] | None = None
     optional: bool = False
+    spelled: str | None = None  # what the engine calls it, where that is another name
 
 
 Scope = dict[str, Variable]
@@ -326,7 +328,7 @@ def _quantified() -> QueryRefused:
 
 
 def _ids(name: str) -> str:
-    return f"list_transform(rels({name}), x -> id(x))"
+    return f"list_transform(list_concat(rels({name}), []), `{HIDDEN}x` -> id(`{HIDDEN}x`))"
 
 
 def _as_group(item: Item) -> Group:

@@ -1,8 +1,8 @@
 """Writing the embedded graph: one delta in one transaction, or everything at once into a new file.
 
 A delta goes through ``LOAD FROM $rows`` only: of all the ways to write rows it alone is fast, keeps its
-promises when the process is killed, and plans through the primary keys. Bulk loading (``COPY``) is three times
-faster but tears when it shares a transaction, so it only ever fills a new file.
+promises when the process is killed, and plans through the primary keys. Bulk loading (``COPY``) is thrice as
+fast but tears when it shares a transaction, so it only ever fills a new file.
 """
 
 from __future__ import annotations

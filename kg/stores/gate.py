@@ -183,6 +183,8 @@ def _dotted(items: Items, at: int) -> str:
     for item in reversed(items[:at]):
         if not isinstance(item, Token) or not (item.kind in ("word", "name") or item.is_symbol(".")):
             break
+        if names and names[-1] != "." and not item.is_symbol("."):
+            break
         names.append(item.text)
     return "".join(reversed(names))[:60]
 
