@@ -187,6 +187,16 @@ class GraphStore(Protocol):
         :class:`~kg.errors.QueryTimeout` or :class:`~kg.errors.ServiceUnavailable`.
         """
 
+    def query_untrusted(
+        self,
+        cypher: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        limit: int = 1000,
+        timeout: float = 30.0,
+    ) -> list[dict[str, Any]]:
+        """As :meth:`query`, for a text that a stranger wrote: it cannot bring the process down."""
+
     def scan(self, what: Literal["nodes", "edges"], *, batch_rows: int = 100_000) -> Iterator[pa.RecordBatch]:
         """Stream entity nodes or edges with the fields of NODE_FIELDS or EDGE_FIELDS, in any order."""
 
