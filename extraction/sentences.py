@@ -100,10 +100,13 @@ def _ends(text: str, stop: re.Match[str], begin: int, end: int) -> bool:
     after = following[1]
     if after[:1].islower():
         return False
-    return marks != "." or _full_stop_ends(text, stop.start(), begin, after)
+    is_initial = len(after) == 1 and text[following.end() : following.end() + 1] == "."
+    opens = after.casefold() in _OPENERS and not is_initial
+    return marks != "." or _full_stop_ends(text, stop.start(), begin, after, opens)
 
 
-def _full_stop_ends(text: str, place: int, begin: int, after: str) -> bool:
+def _full_stop_ends(text: str, place: int, begin: int, after: str, opens: bool) -> bool:
+    """Whether a single full stop ends a sentence; ``opens`` says that the next word usually begins one."""
     found = _WORD_BEFORE.search(text, max(begin, place - _LOOK_BACK), place)
     before = found[0].casefold() if found else ""
     if before in _BEFORE_NUMBER:
@@ -113,5 +116,5 @@ def _full_stop_ends(text: str, place: int, begin: int, after: str) -> bool:
     if found is not None and before.isdigit():
         return not text[begin : found.start()].isspace() and found.start() > begin
     if before in _MAYBE_LAST or (_LETTERS.fullmatch(before) and not before.isdigit()):
-        return after.casefold() in _OPENERS
+        return opens
     return True

@@ -18,6 +18,7 @@ def cut(text: str) -> list[str]:
     "text",
     [
         "The film stars J. T. Walsh and Mr. Smith.",
+        "It was made by D. A. Pennebaker and I. A. L. Diamond.",
         "It was shot by St. John in approx. 3.5 weeks.",
         "Martin Luther King Jr. Boulevard is in it.",
         "It grossed $3.5 million in the U.S. Navy towns.",
