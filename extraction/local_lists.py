@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from extraction.local_names import FUNCTION_WORDS, NameFinder, Unit, title_end
-from extraction.local_templates import Words
+from extraction.local_templates import Gap, Words
 from extraction.local_text import Sentence
 from extraction.local_types import Typing
 from extraction.patterns import Flat, Patterns
 
 _LONGEST_PARENTHESIS = 30
+_LONGEST_APPOSITION = 30
 _LEAD_INS_IN_A_ROW = 4
+_NEVER_PASSED = frozenset({",", ";", "(", ")", ".", "and", "&", "by", "who", "with", "as"})
 _PROPER_ROLE, _COMMON_ROLE = "proper", "common"
 
 
@@ -28,7 +30,7 @@ class Item:
     parenthesis: tuple[int, int] | None = None
     has_role: bool = False
     loose: bool = False
-    """Whether a loose separator stands before it."""
+    """Whether a role or a loose separator stands before it in the list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +42,12 @@ class Listing:
     end: int
     name_end: int
 
-    def strict(self) -> Listing:
+    def strict(self) -> Listing | None:
         """The list up to its first role or loose separator, for relations whose lists have neither."""
-        kept: list[Item] = []
-        for item in self.items:
-            if item.loose and kept:
-                break
-            kept.append(item)
-            if item.has_role:
-                break
+        kept = tuple(item for item in self.items if not item.loose)
         if len(kept) == len(self.items):
             return self
-        return Listing(tuple(kept), self.start, kept[-1].stop, kept[-1].end)
+        return Listing(kept, self.start, kept[-1].stop, kept[-1].end) if kept else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +76,12 @@ class ListReader:
         self._groups = frozenset(noun.lower() for noun in patterns.names.table.groups)
         self._finder = NameFinder(patterns.names.table, patterns.cue_words)
         self._typing = typing
+        self._first_words = frozenset(
+            word
+            for flat in patterns.names.lead_ins
+            if flat and isinstance(flat[0], Words)
+            for word in flat[0].choices
+        )
         self._after = patterns.cue_words
         self._stops = frozenset(
             form.lower() for verb in patterns.verbs for form in (*verb.table.passive, *verb.table.bare)
@@ -100,10 +102,15 @@ class ListReader:
             begin, unit = self._past_lead_ins(line, joint.end)
             item = self._item(line, begin, unit, wanted)
             if item is None or (role and not self._may_follow(line, item, role, joint)):
-                break
+                further = self._past_apposition(line, joint) if role else None
+                if further is None:
+                    break
+                joint, role = further, ""
+                continue
             siblings = siblings or any(w in self._groups for w in line.sentence.lowers[joint.end : begin])
             stop, role = self._past_role(line, item.stop)
-            items.append(replace(item, stop=stop, has_role=stop > item.stop, loose=joint.loose))
+            loose = joint.loose or any(known.has_role or known.loose for known in items)
+            items.append(replace(item, stop=stop, has_role=stop > item.stop, loose=loose))
             joints.append(joint)
             following = self._joint(line, stop)
             if following is None:
@@ -173,6 +180,8 @@ class ListReader:
         """
         at, unit = position, line.units.get(position)
         for _ in range(_LEAD_INS_IN_A_ROW):
+            if unit is not None and not self._leads_in(line, unit):
+                break
             end = longest(self._names.lead_ins, line.sentence, at)
             if end is None:
                 break
@@ -181,6 +190,13 @@ class ListReader:
                 break
             at, unit = end, replace(unit, start=end) if unit is not None and inside else line.units.get(end)
         return at, unit
+
+    def _leads_in(self, line: Line, unit: Unit) -> bool:
+        """Whether a name may belong to what stands before the name meant: "Hong Kong" in "Hong Kong actor A"."""
+        sentence = line.sentence
+        first = sentence.lowers[unit.start] in self._first_words
+        follows = unit.end < len(sentence) and sentence.words[unit.end][0].islower()
+        return first or (follows and sentence.lowers[unit.end] not in FUNCTION_WORDS)
 
     def _past_parenthesis(self, sentence: Sentence, position: int) -> tuple[int, tuple[int, int] | None]:
         if position >= len(sentence) or sentence.words[position] != "(":
@@ -196,7 +212,7 @@ class ListReader:
         end = longest(self._names.trailers, line.sentence, at)
         if end is not None:
             at = end
-        opened = longest(self._names.roles, line.sentence, at)
+        opened = self._role_at(line, at)
         if opened is None:
             return at, ""
         end = self._role_end(line, opened)
@@ -218,6 +234,19 @@ class ListReader:
             at += 1
         return at
 
+    def _past_apposition(self, line: Line, joint: _Joint) -> _Joint | None:
+        """Past more about a role, to the next name with a role of its own: "A as B, a spy, and C as D"."""
+        sentence = line.sentence
+        for position in range(joint.end, min(len(sentence), joint.end + _LONGEST_APPOSITION)):
+            if sentence.lowers[position] in self._stops or sentence.words[position] == ";":
+                return None
+            if sentence.lowers[position] in (",", "and", "&"):
+                found = self._joint(line, position)
+                unit = None if found is None else self._past_lead_ins(line, found.end)[1]
+                if unit is not None and self._has_role(line, unit.end):
+                    return found
+        return None
+
     def _opens_entry(self, line: Line, position: int) -> bool:
         """Whether a separator stands here that another entry, not more of the role, follows."""
         joint = self._joint(line, position)
@@ -231,7 +260,12 @@ class ListReader:
 
     def _has_role(self, line: Line, position: int) -> bool:
         opens = position < len(line.sentence) and line.sentence.words[position] == "("
-        return opens or longest(self._names.roles, line.sentence, position) is not None
+        return opens or self._role_at(line, position) is not None
+
+    def _role_at(self, line: Line, position: int) -> int | None:
+        """Past the words that open a role, with or without a comma before them."""
+        comma = position < len(line.sentence) and line.sentence.words[position] == ","
+        return longest(self._names.roles, line.sentence, position + comma)
 
     def _may_follow(self, line: Line, item: Item, role: str, joint: _Joint) -> bool:
         """Whether a name after a role is the next entry, and not more about the role ("detectives, A and B")."""
@@ -283,11 +317,22 @@ def longest(templates: Sequence[Flat], sentence: Sentence, position: int) -> int
 
 
 def words_end(flat: Flat, sentence: Sentence, position: int) -> int | None:
-    """Where a template that holds only words ends if it matches at ``position``, else ``None``."""
-    end = position + len(flat)
-    if end > len(sentence):
-        return None
-    for offset, element in enumerate(flat):
-        if not isinstance(element, Words) or sentence.lowers[position + offset] not in element.choices:
+    """Where a template of words and gaps ends if it matches at ``position``, else ``None``."""
+    at = position
+    for index, element in enumerate(flat):
+        if isinstance(element, Gap):
+            for end in range(at, min(at + element.limit, len(sentence)) + 1):
+                if end > at and sentence.lowers[end - 1] in _NEVER_PASSED:
+                    return None
+                found = words_end(flat[index + 1 :], sentence, end)
+                if found is not None:
+                    return found
             return None
-    return end
+        if (
+            at >= len(sentence)
+            or not isinstance(element, Words)
+            or sentence.lowers[at] not in element.choices
+        ):
+            return None
+        at += 1
+    return at

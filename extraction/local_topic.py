@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from extraction.local_lists import Line, longest
+from extraction.local_names import FUNCTION_WORDS
 from extraction.local_templates import split_words
 from extraction.local_text import Sentence
 from extraction.local_types import parts
@@ -48,7 +49,7 @@ class Topic:
 
 def find_topic(document: Document, lines: Sequence[Line], patterns: Patterns) -> Topic | None:
     """Recognise what a document is about from its title and the first sentence that says "NAME is a NOUN"."""
-    title = _QUALIFIER.sub("", document.title).strip()
+    title = _QUALIFIER.sub("", document.title).strip() or document.title.strip()
     for index, line in enumerate(lines[:_SENTENCES_TO_LOOK_IN]):
         found = _copular(line.sentence, index, patterns)
         if found is None:
@@ -162,18 +163,22 @@ def _regions(sentence: Sentence, patterns: Patterns, forms: frozenset[str]) -> l
     for position in range(len(sentence)):
         end = longest(patterns.elsewhere, sentence, position)
         if end is not None:
-            found.append((end, _region_end(sentence, end, forms)))
+            found.append((end, _region_end(sentence, end, forms, patterns.finite)))
+        if longest(patterns.rest, sentence, position) is not None:
+            found.append((position, len(sentence)))
     return found
 
 
-def _region_end(sentence: Sentence, start: int, forms: frozenset[str]) -> int:
+def _region_end(sentence: Sentence, start: int, forms: frozenset[str], finite: frozenset[str]) -> int:
     """A clause about something else ends at a comma or at "and" before a verb, unless it goes on with "which"."""
     has_verb = False
     for position in range(start, len(sentence) - 1):
         word, following = sentence.lowers[position], sentence.lowers[position + 1]
         if word in (",", ";", "—", "–") and following not in _RELATIVE:
             return position
-        if word in ("and", "but", "while") and following in forms and not has_verb:
-            return position
+        if word in ("and", "but", "while"):
+            goes_on = following in forms and not has_verb
+            if goes_on or (following in finite and following not in FUNCTION_WORDS):
+                return position
         has_verb = has_verb or word in forms
     return len(sentence)

@@ -21,6 +21,7 @@ _CLAUSE_STARTS = frozenset({",", ";", "and", "&", "but", "(", ")", "–", "—",
 _ARTICLES = frozenset({"the", "its", "this", "a", "an"})
 _SELF = frozenset({"also", "himself", "herself", "themselves", "both", "later", "previously"})
 _LONGEST_CHAIN = 20
+_LONGEST_CLAUSE = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +139,10 @@ class VerbReader:
         before = position
         while before and lowers[before - 1] in _SELF:
             before -= 1
-        relative = before > 0 and lowers[before - 1] == "who"
-        if relative:
-            before -= 1
-            before -= 1 if before and lowers[before - 1] == "," else 0
+        who = _relative_before(lowers, before)
+        relative = who is not None
+        if who is not None:
+            before = who - 1 if who and lowers[who - 1] == "," else who
         verbs, end = self._active_chain(lowers, position)
         if view.scope.is_elsewhere(position):
             return
@@ -188,6 +189,19 @@ class VerbReader:
 
     def _range(self, verb: Verb) -> tuple[str, ...]:
         return self._ranges[verb.table.relation] if verb.table.relation else ()
+
+
+def _relative_before(lowers: Sequence[str], position: int) -> int | None:
+    """The "who" whose clause a verb is in: right before it, or before "and" with another verb between."""
+    if position and lowers[position - 1] == "who":
+        return position - 1
+    if position and lowers[position - 1] in ("and", ","):
+        for before in range(position - 2, max(-1, position - _LONGEST_CLAUSE), -1):
+            if lowers[before] == "who":
+                return before
+            if lowers[before] in (",", ";"):
+                return None
+    return None
 
 
 def _ends_other_work(view: View, position: int) -> bool:

@@ -32,13 +32,13 @@ language itself.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from extraction.local_templates import Element, compile_template, split_words
+from extraction.local_templates import Element, Words, compile_template, split_words
 from kg.errors import SchemaError
 from kg.schema import Schema
 
@@ -161,6 +161,8 @@ class ElsewhereTable(_Table):
     templates: list[str] = []
     openings: list[str] = []
     """Templates that make a whole sentence about another thing where it begins with them: "the sequel"."""
+    rest: list[str] = []
+    """Templates from which on the rest of the sentence is about another thing: "two sequels"."""
     nouns: list[str] = []
     """Nouns of other things: what is "written by" after "novel" is not this document's entity."""
 
@@ -231,8 +233,11 @@ class Patterns:
     gazetteers: tuple[GazetteerTable, ...]
     elsewhere: tuple[Flat, ...]
     openings: tuple[Flat, ...]
+    rest: tuple[Flat, ...]
     other_nouns: frozenset[str]
-    cue_words: frozenset[str] = field(default_factory=frozenset)
+    finite: frozenset[str]
+    """First words of templates that may go on with the main entity after "and": "stars", "features"."""
+    cue_words: frozenset[str]
     """Every literal word of the patterns: at the start of a sentence, none of them begins a name."""
 
 
@@ -292,7 +297,9 @@ class _PatternCompiler:
             tuple(table.gazetteer),
             elsewhere,
             self.flat("elsewhere.openings", table.elsewhere.openings),
+            self.flat("elsewhere.rest", table.elsewhere.rest),
             _lower(table.elsewhere.nouns),
+            _first_words(rules),
             frozenset(self.cue_words(rules, elsewhere)),
         )
 
@@ -361,6 +368,11 @@ class _PatternCompiler:
                 f"{name!r} is no {kind} of the schema{f'; did you mean {close[0]!r}?' if close else '.'}",
                 where=f"[[extraction.{place}]]",
             )
+
+
+def _first_words(rules: tuple[Rule, ...]) -> frozenset[str]:
+    firsts = (flat[0] for rule in rules for flat in rule.templates)
+    return frozenset(word for first in firsts if isinstance(first, Words) for word in first.choices)
 
 
 def _lower(words: list[str]) -> frozenset[str]:
