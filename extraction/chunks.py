@@ -9,6 +9,8 @@ from kg.errors import UsageError
 from kg.facts import Chunk, Document
 
 DEFAULT_MAX_CHARACTERS = 2000
+CHUNKING_VERSION = "1"
+"""Changes whenever the same text could be cut in another way; part of the stamp of every stored document."""
 
 
 def split(document: Document, *, max_characters: int = DEFAULT_MAX_CHARACTERS) -> list[Chunk]:

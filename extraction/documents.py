@@ -48,6 +48,9 @@ _OTHER_HINTS = {
 }
 
 
+_Identity = tuple[int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     path: Path
@@ -103,7 +106,7 @@ def _stream(
         if path is None:
             yield from _read_standard_input(stdin or sys.stdin.buffer, options)
         elif os.path.isdir(path):
-            for place in _walk(path, options, (), set()):
+            for place in _walk(path, options):
                 yield from [place] if isinstance(place, ReadFailure) else _read(place, options)
         else:
             yield from _read(_place(path, options), options)
@@ -127,36 +130,41 @@ def _place(path: Path, options: ReadOptions) -> _Place:
     return _Place(path, absolute.as_posix())
 
 
-def _walk(
-    folder: Path, options: ReadOptions, above: tuple[tuple[int, int], ...], read: set[tuple[int, int]]
-) -> Iterator[_Place | ReadFailure]:
-    """The files under a folder, ordered by name; ``above`` and ``read`` hold identities of folders."""
-    uri = _place(folder, options).uri
-    try:
-        status = folder.stat()
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as problem:
-        yield ReadFailure(uri, _unreadable(problem, uri))
-        return
-    identity = (status.st_dev, status.st_ino)
-    if identity in above:
-        hint = "Remove the link, or read the folders one by one."
-        yield ReadFailure(
-            uri, DocumentError("this link leads back to a folder above it.", where=uri, hint=hint)
-        )
-        return
-    if identity in read:
-        return
-    read.add(identity)
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        path = folder / entry.name
-        if os.path.isdir(path):
-            if options.follow_links or not entry.is_symlink():
-                yield from _walk(path, options, (*above, identity), read)
-        else:
+def _walk(top: Path, options: ReadOptions) -> Iterator[_Place | ReadFailure]:
+    """The files under a folder, ordered by name; a loop, since it may nest deeper than the call stack."""
+    read: set[_Identity] = set()
+    waiting: list[tuple[Path, tuple[_Identity, ...]]] = [(top, ())]
+    while waiting:
+        path, above = waiting.pop()
+        if not os.path.isdir(path):
             yield _place(path, options)
+            continue
+        uri = _place(path, options).uri
+        try:
+            status = path.stat()
+            names = sorted(name for name in os.listdir(path) if not name.startswith("."))
+        except OSError as problem:
+            yield ReadFailure(uri, _unreadable(problem, uri))
+            continue
+        identity = (status.st_dev, status.st_ino)
+        if identity in above:
+            yield ReadFailure(uri, _leads_back(uri))
+        elif identity not in read:
+            read.add(identity)
+            inside = [path / name for name in reversed(names)]
+            waiting += [
+                (entry, (*above, identity))
+                for entry in inside
+                if options.follow_links or not (entry.is_symlink() and os.path.isdir(entry))
+            ]
+
+
+def _leads_back(uri: str) -> DocumentError:
+    return DocumentError(
+        "this link leads back to a folder above it.",
+        where=uri,
+        hint="Remove the link, or read the folders one by one.",
+    )
 
 
 def _read(place: _Place, options: ReadOptions) -> Iterator[Document | ReadFailure]:

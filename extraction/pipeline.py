@@ -202,6 +202,7 @@ class _Extracted:
     chunks: list[Chunk]
     assertions: Assertions
     refused: Counter[str]
+    duplicate: bool = False
 
 
 class _Run:
@@ -317,6 +318,10 @@ class _Run:
         self._show()
 
     def _put(self, done: _Extracted) -> bool | LedgerError:
+        document = done.document
+        done.duplicate = (
+            self._ledger.has_document(document.id) and self._ledger.holds(document.uri) != document.id
+        )
         try:
             return self._ledger.put_document(done.document, done.chunks, done.assertions)
         except LedgerError as error:
@@ -334,6 +339,7 @@ class _Run:
             report.unchanged += 1
             return
         report.stored += 1
+        report.duplicates += done.duplicate
         report.chunks += len(done.chunks)
         report.entities += len(done.assertions.entities)
         report.facts += len(done.assertions.facts)

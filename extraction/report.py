@@ -33,16 +33,18 @@ class IngestReport:
     """Counts of one run, growing while it runs.
 
     Every document is counted once in ``stored``, ``unchanged`` or ``n_failed``; ``read`` counts those that
-    could be read. ``failed`` holds the first :data:`EXAMPLES_KEPT` failures. ``refused`` counts by reason
-    what the extractor found and would not assert. ``chunks``, ``entities`` and ``facts`` are those of the
-    stored documents, each counted once a document. ``usage`` is what the extractor spent (tokens, dollars),
-    empty where it spends nothing. ``stopped`` is the error that ended the run early, ``interrupted`` says
-    that Ctrl-C did.
+    could be read. ``duplicates`` counts the stored ones whose text another place held already: one document
+    with several places. ``failed`` holds the first :data:`EXAMPLES_KEPT` failures. ``refused`` counts by
+    reason what the extractor found and would not assert. ``chunks``, ``entities`` and ``facts`` are those of
+    the stored documents, each counted once a document. ``usage`` is what the extractor spent (tokens,
+    dollars), empty where it spends nothing. ``stopped`` is the error that ended the run early,
+    ``interrupted`` says that Ctrl-C did.
     """
 
     read: int = 0
     stored: int = 0
     unchanged: int = 0
+    duplicates: int = 0
     n_failed: int = 0
     failed: list[Failure] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
@@ -61,6 +63,7 @@ class IngestReport:
             "read": self.read,
             "stored": self.stored,
             "unchanged": self.unchanged,
+            "duplicates": self.duplicates,
             "failed": self.n_failed,
             "chunks": self.chunks,
             "entities": self.entities,
@@ -79,7 +82,7 @@ class FailureLog:
         self._file: TextIO | None = None
         if path is not None:
             try:
-                self._file = path.open("w", encoding="utf-8")
+                self._file = path.open("w", encoding="utf-8", errors="backslashreplace")
             except OSError as problem:
                 raise UsageError(
                     f"the file for failures cannot be written: {problem.strerror}.", where=str(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from extraction.chunks import CHUNKING_VERSION
 from extraction.extractor import Extractor
 from kg.facts import Document, content_hash
 from kg.ledger.ledger import Ledger
@@ -14,7 +15,9 @@ STAMP = "extraction"
 
 def stamp_of(extractor: Extractor, max_characters: int) -> str:
     """What a document's facts depend on besides the document: the extractor's name and a short hash."""
-    return f"{extractor.name} {content_hash(extractor.fingerprint, str(max_characters))[:16]}"
+    return (
+        f"{extractor.name} {content_hash(extractor.fingerprint, str(max_characters), CHUNKING_VERSION)[:16]}"
+    )
 
 
 def stamped(document: Document, stamp: str) -> Document:

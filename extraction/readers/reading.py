@@ -25,11 +25,12 @@ class ReadOptions:
     """How to read documents.
 
     ``text_field``, ``title_field`` and ``id_field`` name fields of a JSON line or columns of a CSV file;
-    without ``id_field`` a row is named by its ``id`` where it has one, else by its line number, and ``"#"``
-    always counts lines. ``format`` ("txt", "md", "html", "pdf", "jsonl", "csv", "tsv") overrides what the
-    ending says. ``max_document_characters`` bounds one document, ``max_line_bytes`` one line of a jsonl or
-    CSV file. ``relative_to`` is a folder: places inside it are named relative to it, all others by their
-    absolute path. ``follow_links`` says whether linked folders are read.
+    without ``id_field`` a row is named by its ``id`` where it has one (and by its line too where an earlier
+    row has the same), else by its line number, and ``"#"`` always counts lines. ``format`` ("txt", "md",
+    "html", "pdf", "jsonl", "csv", "tsv") overrides what the ending says. ``max_document_characters`` bounds
+    one document, ``max_line_bytes`` one line of a jsonl or CSV file. ``relative_to`` is a folder: places
+    inside it are named relative to it, all others by their absolute path. ``follow_links`` says whether
+    linked folders are read.
     """
 
     text_field: str = "text"
@@ -84,9 +85,8 @@ def decode(data: bytes, uri: str, options: ReadOptions, *, offset: int = 0) -> s
             hint=_encoding_hint(data),
         ) from None
     if "\x00" in text:
-        place = data.find(b"\x00") + offset
         raise DocumentError(
-            f"a NUL byte at offset {place:,}: this is no text in {options.encoding}.",
+            f"a NUL at character {text.index(chr(0)):,}: this is no text in {options.encoding}.",
             where=uri,
             hint="If it is UTF-16 text, say --encoding utf-16; a binary file has to be converted first.",
         )
@@ -121,8 +121,12 @@ def make_document(
             where=uri,
             hint="Split it into several documents, or raise max_document_characters.",
         )
-    for name, value in (("the text", text), ("the title", title), *(metadata or {}).items()):
-        check_storable(value, uri, name)
+    check_storable(uri, uri, "the place")
+    check_storable(text, uri, "the text")
+    check_storable(title, uri, "the title")
+    for name, value in (metadata or {}).items():
+        check_storable(name, uri, "a field's name")
+        check_storable(value, uri, f"the field {name!r}")
     return Document.of(text, uri, title=" ".join(title.split()), metadata=metadata)
 
 

@@ -179,7 +179,9 @@ class _Rows:
             )
         if named is None:
             return content_hash(text)[:12] if self.uri == STANDARD_INPUT else str(number)
-        # Two rows of one place would replace each other in the ledger, so the second is refused here.
+        # Two rows of one place would replace each other in the ledger.
+        if wanted is None and hash(named) in self._seen:
+            named = f"{named}@{number}"
         key = hash(named)
         if key in self._seen:
             raise DocumentError(

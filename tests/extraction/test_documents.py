@@ -178,18 +178,31 @@ def test_json_lines_with_other_fields(tmp_path: Path) -> None:
 def test_each_bad_line_is_one_failure_with_its_number(tmp_path: Path) -> None:
     lines = [
         '{"text": "fine"}', '{"text": ', "[1]", '{"txet": "x", "id": 3}', '{"text": 5}', '{"text": "  "}',
+        '{"text": "x", "id": "\\udc00"}', '{"text": "x", "\\udc00": "x"}',
         '{"text": "half \\ud800 a pair"}', '{"text": "nul \\u0000"}', "[" * 100_000, '{"text": "last"}',
     ]  # fmt: skip
     path = write(tmp_path / "a.jsonl", "\n".join(lines).encode() + b'\n{"text": "\xff"}\n')
     found = read(path)
     assert [item.text for item in found if isinstance(item, Document)] == ["fine", "last"]
-    failures = {item.error.where: item.error for item in found if isinstance(item, ReadFailure)}
-    assert [int(where.rpartition("#")[2]) for where in failures if where] == [2, 3, 4, 5, 6, 7, 8, 9, 11]
+    failures = {item.where: item.error for item in found if isinstance(item, ReadFailure)}
+    assert [int(where.rpartition("#")[2]) for where in failures if where] == [
+        2,
+        3,
+        4,
+        5,
+        6,
+        7,
+        8,
+        9,
+        10,
+        11,
+        13,
+    ]
     assert "column 9" in failures[f"{path}#2"].what
     assert "txet, id" in str(failures[f"{path}#4"].hint)
     assert "--text-field txet" in str(failures[f"{path}#4"].hint)
-    assert "U+D800" in failures[f"{path}#7"].what
-    assert f"0xff at offset {path.stat().st_size - 4:,}" in failures[f"{path}#11"].what
+    assert "U+D800" in failures[f"{path}#9"].what
+    assert f"0xff at offset {path.stat().st_size - 4:,}" in failures[f"{path}#13"].what
 
 
 def test_a_line_of_200_megabytes_is_refused_in_bounded_memory(tmp_path: Path) -> None:
@@ -211,7 +224,8 @@ def test_a_line_of_200_megabytes_is_refused_in_bounded_memory(tmp_path: Path) ->
 
 def test_two_rows_of_one_id_never_replace_each_other(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", '{"id": 1, "text": "one"}\n{"id": 1, "text": "two"}\n')
-    first, second = read(path)
+    assert [document.uri for document in documents(read(path))] == [f"{path}#1", f"{path}#1@2"]
+    first, second = read(path, id_field="id")
     assert isinstance(first, Document)
     assert isinstance(second, ReadFailure)
     assert "used by an earlier row" in second.error.what
@@ -328,6 +342,24 @@ def test_folders_are_read_in_order_without_hidden_files(tmp_path: Path) -> None:
         write(tmp_path / name, name)
     found = documents(read(tmp_path, relative_to=tmp_path))
     assert [document.uri for document in found] == ["0.txt", "a/x/3.txt", "b/1.md", "b/2.txt"]
+
+
+def test_folders_nested_deeper_than_the_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(1200):
+        os.mkdir("d")
+        os.chdir("d")
+    write(Path("deep.txt"), "x")
+    monkeypatch.chdir(tmp_path)
+    assert [document.text for document in documents(read("."))] == ["x"]
+
+
+def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.txt")).write_text("x", encoding="utf-8")
+    except OSError:
+        pytest.skip("this file system only takes names in UTF-8")
+    assert "the place holds the character U+DCFF" in failure(tmp_path)
 
 
 def test_globs(tmp_path: Path) -> None:
