@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,10 @@ _ASSERTIONS = (
     "SELECT edge, source, status, confidence FROM assertion INDEXED BY assertion_edge ORDER BY edge, source"
 )
 _EDGES = """
-SELECT number, subject, predicate, object, identity FROM edge
+SELECT number, subject, predicate, object FROM edge
 WHERE literal IS NULL AND subject <> object ORDER BY number
 """
+_EDGE_IDS = "SELECT identity FROM edge WHERE literal IS NULL AND subject <> object ORDER BY number"
 _ENTITIES = """
 SELECT number, identity, type FROM entity WHERE number IN (
     SELECT e.canonical FROM wording w JOIN entity e ON e.number = w.entity WHERE w.kind = ?)
@@ -39,19 +41,14 @@ def make_arrays(connection: sqlite3.Connection, statuses: Collection[Status]) ->
     relations[[number for number, _ in predicates]] = np.arange(len(predicates))
 
     edge, support, confidence = _fold(connection, statuses)
-    rows = connection.execute(_EDGES).fetchall()
-    numbers, subject, predicate, target = (
-        np.fromiter((row[column] for row in rows), np.int64, len(rows)) for column in range(4)
-    )
-    place = np.searchsorted(edge, numbers)
-    place[place == len(edge)] = 0
-    kept = np.flatnonzero(edge[place] == numbers) if len(edge) else np.empty(0, np.int64)
-    used = np.unique(relations[predicate[kept]])
-    head = dense[subject[kept]]
-    relation = np.searchsorted(used, relations[predicate[kept]])
-    tail = dense[target[kept]]
-    identities = np.array([rows[row][4] for row in kept.tolist()], dtype="U32")
-    order = np.lexsort((identities, tail, relation, head))
+    kind = np.dtype([("number", "i8"), ("subject", "i8"), ("predicate", "i8"), ("object", "i8")])
+    rows: NDArray[Any] = np.fromiter(connection.execute(_EDGES), dtype=kind)
+    identities = list(chain.from_iterable(connection.execute(_EDGE_IDS)))
+    place = np.minimum(np.searchsorted(edge, rows["number"]), max(0, len(edge) - 1))
+    kept = np.flatnonzero(edge[place] == rows["number"]) if len(edge) else np.empty(0, np.int64)
+    used, relation = np.unique(relations[rows["predicate"][kept]], return_inverse=True)
+    head, tail = dense[rows["subject"][kept]], dense[rows["object"][kept]]
+    order = _order(head, relation, tail, [identities[row] for row in kept.tolist()])
     return LedgerArrays(
         version=head_of(connection)[0],
         entity_ids=[identity for _, identity, _ in entities],
@@ -63,8 +60,27 @@ def make_arrays(connection: sqlite3.Connection, statuses: Collection[Status]) ->
         object=tail[order],
         confidence=confidence[place[kept]][order],
         support=support[place[kept]][order],
-        edge_ids=identities[order].tolist(),
+        edge_ids=[identities[row] for row in kept[order].tolist()],
     )
+
+
+def _order(
+    head: NDArray[np.int64], relation: NDArray[np.int64], tail: NDArray[np.int64], identities: list[str]
+) -> NDArray[np.int64]:
+    """Sort by head, relation, tail and, where edges differ only in qualifiers, by their ids."""
+    order = np.lexsort((tail, relation, head))
+    same = np.ones(max(0, len(order) - 1), dtype=bool)
+    for column in (head, relation, tail):
+        same &= column[order][1:] == column[order][:-1]
+    end = 0
+    for row in np.flatnonzero(same).tolist():
+        if row < end:
+            continue
+        end = row + 1
+        while end < len(order) and same[end - 1]:
+            end += 1
+        order[row:end] = sorted(order[row:end].tolist(), key=identities.__getitem__)
+    return order
 
 
 def _fold(

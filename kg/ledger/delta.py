@@ -13,8 +13,6 @@ import pyarrow as pa
 
 from kg.ledger.connection import Database, head_of
 from kg.ledger.folding import (
-    Edge,
-    Node,
     Shown,
     fold_chunks,
     fold_documents,
@@ -63,10 +61,10 @@ def make_delta(connection: sqlite3.Connection, since: int) -> Delta:
         since=since,
         version=version,
         token=token,
-        nodes=_table(NODE_FIELDS, (_node(node) for node in nodes if node.alive)),
-        edges=_table(EDGE_FIELDS, (_edge(edge) for edge in edges if edge.shown)),
+        nodes=_table(NODE_FIELDS, (node[:-1] for node in nodes if node.alive)),
+        edges=_table(EDGE_FIELDS, (edge for edge in edges if edge.shown)),
         gone_nodes=_table(GONE_NODE_FIELDS, ((node.id, node.type) for node in nodes if not node.alive)),
-        gone_edges=_table(GONE_EDGE_FIELDS, (_edge(edge)[:6] for edge in edges if not edge.shown)),
+        gone_edges=_table(GONE_EDGE_FIELDS, (edge[:6] for edge in edges if not edge.shown)),
         documents=_table(DOCUMENT_FIELDS, (_document(d) for d in documents if d.number is not None)),
         chunks=_table(CHUNK_FIELDS, chunks),
         mentions=_table(MENTION_FIELDS, fold_mentions(connection, since)),
@@ -123,9 +121,9 @@ class LedgerProjection:
     def _rows(self, kind: Kind) -> Iterator[tuple[Any, ...]]:
         connection = self._connection
         if kind == "nodes":
-            return (_node(node) for node in fold_nodes(connection, 0) if node.alive)
+            return (node[:-1] for node in fold_nodes(connection, 0) if node.alive)
         if kind == "edges":
-            return (_edge(edge) for edge in fold_edges(connection, 0) if edge.shown)
+            return (edge for edge in fold_edges(connection, 0) if edge.shown)
         if kind == "mentions":
             return fold_mentions(connection, 0)
         documents = (shown for shown in fold_documents(connection, 0) if shown.number is not None)
@@ -137,17 +135,6 @@ class LedgerProjection:
             if shown.number is not None
             for chunk in fold_chunks(connection, shown.number)
         )
-
-
-def _node(node: Node) -> tuple[Any, ...]:
-    return node.id, node.type, node.name, node.aliases, node.description, node.properties, node.version
-
-
-def _edge(edge: Edge) -> tuple[Any, ...]:
-    return (
-        edge.id, edge.predicate, edge.source, edge.source_type, edge.target, edge.target_type,
-        edge.qualifiers, str(edge.status), edge.confidence, edge.support, edge.documents, edge.version,
-    )  # fmt: skip
 
 
 def _document(shown: Shown) -> tuple[Any, ...]:

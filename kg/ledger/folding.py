@@ -10,7 +10,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from kg.facts import Status, canonical_json
 from kg.ledger.tables import DECISION_STEP, DESCRIPTION, FIRST_DECISION, NAME, STATUS_OF_CODE
@@ -19,16 +19,16 @@ from kg.stores.store import DOCUMENTS_PER_EDGE
 FOLD = f"""
 max(CASE WHEN a.status < {FIRST_DECISION} THEN a.status END) AS base,
 max(CASE WHEN a.status >= {FIRST_DECISION} THEN a.source * {DECISION_STEP} + a.status END) AS decision,
-count(DISTINCT CASE WHEN a.status < {FIRST_DECISION} THEN a.source END) AS support,
-max(CASE WHEN a.status < {FIRST_DECISION} THEN a.confidence END) AS confidence
+max(CASE WHEN a.status < {FIRST_DECISION} THEN a.confidence END) AS confidence,
+count(DISTINCT CASE WHEN a.status < {FIRST_DECISION} THEN a.source END) AS support
 """
 """The columns that fold a group of assertions ``a``."""
 
 # Without the hint, GROUP BY makes SQLite walk all edges in order of their numbers: milliseconds per delta.
 # For everything, walking in that order is what is wanted.
 _EDGES = """
-SELECT g.identity, p.name, s.identity, s.type, o.identity, o.type, g.qualifiers, g.version, {fold},
-    group_concat(DISTINCT CASE WHEN a.status < {first} AND d.kind = 'document' THEN d.identity END)
+SELECT g.identity, p.name, s.identity, s.type, o.identity, o.type, g.qualifiers, {fold},
+    group_concat(DISTINCT CASE WHEN a.status < {first} AND d.kind = 'document' THEN d.identity END), g.version
 FROM edge g {walk}
 CROSS JOIN entity s ON s.number = g.subject CROSS JOIN entity o ON o.number = g.object
 CROSS JOIN predicate p ON p.number = g.predicate
@@ -37,7 +37,7 @@ WHERE g.version > :since AND g.literal IS NULL AND g.subject <> g.object
 GROUP BY g.number
 """
 _NODES = """
-SELECT n.number, n.identity, n.type, n.version, n.canonical = n.number, n.discriminator, (
+SELECT n.number, n.identity, n.type, n.version, n.canonical = n.number, (
     SELECT text FROM wording WHERE entity = n.number AND kind = 2 ORDER BY uses DESC, text LIMIT 1)
 FROM entity n {walk} WHERE n.version > :since ORDER BY n.number
 """
@@ -74,29 +74,28 @@ FROM trace t {walk} CROSS JOIN source s ON s.identity = t.identity
 CROSS JOIN mention m ON m.source = s.number
 CROSS JOIN entity e ON e.number = m.entity CROSS JOIN entity c ON c.number = e.canonical
 WHERE t.version > :since AND m.chunk IS NOT NULL
-GROUP BY s.identity, m.chunk, c.identity
+GROUP BY m.source, m.chunk, c.number
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A canonical entity as it is shown; not ``alive`` where it was merged away or nothing speaks of it."""
+class Node(NamedTuple):
+    """A canonical entity as it is shown: NODE_FIELDS, and whether it is ``alive``.
 
-    number: int
+    It is not where it was merged away, or where nothing speaks of it any more.
+    """
+
     id: str
     type: str
+    name: str
+    aliases: tuple[str, ...]
+    description: str
+    properties: str
     version: int
     alive: bool
-    name: str = ""
-    aliases: tuple[str, ...] = ()
-    description: str = ""
-    discriminator: str = ""
-    properties: str = "{}"
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
-    """An edge as it is shown; its status is ``None`` where no source asserts it any more."""
+class Edge(NamedTuple):
+    """An edge as it is shown: EDGE_FIELDS; no ``status`` where no source asserts it any more."""
 
     id: str
     predicate: str
@@ -105,11 +104,11 @@ class Edge:
     target: str
     target_type: str
     qualifiers: str
-    version: int
     status: Status | None
-    support: int
     confidence: float
+    support: int
     documents: list[str]
+    version: int
 
     @property
     def shown(self) -> bool:
@@ -139,14 +138,15 @@ def status_of(base: int | None, decision: int | None) -> Status | None:
 def fold_edges(connection: sqlite3.Connection, since: int) -> Iterator[Edge]:
     """Edges between two entities."""
     rows = connection.execute(edges_sql(since), {"since": since})
-    for row in rows:
-        identity, predicate, source, source_type, target, target_type, qualifiers, version, *fold = row
-        base, decision, support, confidence, documents = fold
-        ids = sorted(documents.split(","))[:DOCUMENTS_PER_EDGE] if documents else []
-        yield Edge(
-            identity, predicate, source, source_type, target, target_type, qualifiers, version,
-            status_of(base, decision), support, confidence or 0.0, ids,
-        )  # fmt: skip
+    for *ends, base, decision, confidence, support, documents, version in rows:
+        if documents is None:
+            ids = []
+        elif "," in documents:
+            ids = sorted(documents.split(","))[:DOCUMENTS_PER_EDGE]
+        else:
+            ids = [documents]
+        status = status_of(base, decision)
+        yield Edge._make((*ends, status, confidence, support, ids, version))
 
 
 def edges_sql(since: int) -> str:
@@ -166,19 +166,17 @@ def fold_nodes(connection: sqlite3.Connection, since: int) -> Iterator[Node]:
     worded = _Grouped(connection.execute(wordings, {"since": since}))
     valued = _Grouped(connection.execute(properties, {"since": since}))
     rows = connection.execute(nodes, {"since": since})
-    for number, identity, type_, version, canonical, discriminator, description in rows:
+    for number, identity, type_, version, canonical, description in rows:
         words = worded.take(number)
         values = valued.take(number)
         if not canonical or not any(word[2] == NAME for word in words):
-            yield Node(number, identity, type_, version, False)
+            yield Node(identity, type_, "", (), "", "{}", version, False)
             continue
         name, aliases = fold_words(number, words)
         if description is None and any(word[1] != number for word in words):
             description = _member_description(connection, number)
-        yield Node(
-            number, identity, type_, version, True, name, aliases, description or "", discriminator or "",
-            _fold_properties(values),
-        )  # fmt: skip
+        properties_ = _fold_properties(values)
+        yield Node(identity, type_, name, aliases, description or "", properties_, version, True)
 
 
 def fold_words(number: int, words: list[tuple[Any, ...]]) -> tuple[str, tuple[str, ...]]:
@@ -187,6 +185,8 @@ def fold_words(number: int, words: list[tuple[Any, ...]]) -> tuple[str, tuple[st
     The name is the spelling that most sources declare for the canonical entity itself, or for a merged one
     where nothing speaks of that any more. Each alias is the most used spelling of its normalised form.
     """
+    if len(words) == 1:
+        return words[0][3], ()
     declared = [word for word in words if word[2] == NAME]
     own = [word for word in declared if word[1] == number]
     best = min(own or declared, key=lambda word: (-word[5], word[3]))
@@ -253,7 +253,7 @@ def _fold_properties(rows: list[tuple[Any, ...]]) -> str:
     if not rows:
         return "{}"
     best: dict[str, dict[str, tuple[int, float]]] = {}
-    for _, name, literal, base, decision, support, confidence in rows:
+    for _, name, literal, base, decision, confidence, support in rows:
         status = status_of(base, decision)
         if status is None or status is Status.REJECTED:
             continue

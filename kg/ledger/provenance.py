@@ -99,8 +99,8 @@ class Provenance:
                     literal=None if literal is None else json.loads(literal),
                     qualifiers=json.loads(qualifiers),
                     status=status,
-                    confidence=fold[3],
-                    support=fold[2],
+                    confidence=fold[2],
+                    support=fold[3],
                     evidence=tuple(_evidence(texts, row) for row in current[1]),
                 )
 
