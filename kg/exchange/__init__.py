@@ -1,0 +1,1 @@
+"""Facts in and out: JSON lines, tables, RDF, RecBole."""

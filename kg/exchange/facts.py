@@ -1,0 +1,89 @@
+"""Export every fact with its evidence, or import facts as a curated source; the format goes by the ending."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kg.errors import InputError, UsageError
+from kg.exchange import lines, recbole, tables
+from kg.exchange.rows import CuratedRow, curated_assertions
+
+if TYPE_CHECKING:
+    from kg.ledger.ledger import Ledger
+    from kg.schema import Schema
+
+ENDINGS: Mapping[str, str] = {
+    ".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet", ".ttl": "turtle", ".trig": "trig",
+    ".jsonld": "jsonld", ".nq": "nquads", ".kg": "recbole",
+}  # fmt: skip
+RDF_FORMATS = ("turtle", "trig", "jsonld", "nquads")
+FORMATS = ("jsonl", "csv", "parquet", *RDF_FORMATS, "recbole")
+
+
+def export_facts(ledger: Ledger, path: Path, *, format: str | None = None) -> int:
+    """Write every fact of the graph to ``path`` and return how many there were.
+
+    The file appears whole or not at all. Raises :class:`~kg.errors.UsageError` for an unknown format and
+    :class:`~kg.errors.InputError` where the file cannot be written.
+    """
+    write = _writer(format_of(path, format))
+    fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        count = write(ledger, fresh)
+        os.replace(fresh, path)
+    except OSError as problem:
+        raise InputError(f"the file cannot be written: {problem.strerror}.", where=str(path)) from None
+    finally:
+        fresh.unlink(missing_ok=True)
+    return count
+
+
+def import_facts(ledger: Ledger, path: Path, *, schema: Schema, format: str | None = None) -> int:
+    """Store the facts of a file as the curated source ``curated:<path>``, replacing an earlier import of it.
+
+    Returns the number of facts. Raises :class:`~kg.errors.InputError` naming the row for a fact that the
+    schema does not allow, a missing column, or a file that cannot be read; nothing is stored then.
+    """
+    chosen = format_of(path, format)
+    if not path.is_file():
+        raise UsageError("there is no such file.", where=str(path), hint="Check the path.")
+    assertions = curated_assertions(_reader(chosen, schema)(path), schema, path)
+    ledger.put_source(f"curated:{path.resolve()}", "curated", assertions)
+    return len(assertions.facts)
+
+
+def format_of(path: Path, named: str | None) -> str:
+    """The format by name, else by the file's ending.
+
+    Raises :class:`~kg.errors.UsageError` where neither says.
+    """
+    found = named or ENDINGS.get(path.suffix.lower())
+    if found in FORMATS:
+        return found
+    raise UsageError(
+        f"{named or path.suffix or path.name!r} is no format of facts.", hint=f"Known: {', '.join(FORMATS)}."
+    )
+
+
+def _writer(format: str) -> Callable[[Ledger, Path], int]:
+    if format in RDF_FORMATS:
+        from kg.exchange import rdf
+
+        return lambda ledger, path: rdf.write(ledger, path, format)
+    if format in ("csv", "parquet"):
+        return lambda ledger, path: tables.write(ledger, path, format)
+    return {"jsonl": lines.write, "recbole": recbole.write}[format]
+
+
+def _reader(format: str, schema: Schema) -> Callable[[Path], Iterator[CuratedRow]]:
+    if format in RDF_FORMATS:
+        from kg.exchange import rdf
+
+        return lambda path: rdf.read(path, format, schema)
+    if format in ("csv", "parquet"):
+        return lambda path: tables.read(path, format)
+    return {"jsonl": lines.read, "recbole": recbole.read}[format]

@@ -1,0 +1,91 @@
+"""JSON lines: one fact a line, with its evidence. The keys are a contract that scripts rely on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kg.errors import InputError
+from kg.exchange.rows import CuratedRow, Named
+from kg.ledger.rows import FactRow, ProvenanceRow
+
+if TYPE_CHECKING:
+    from kg.ledger.ledger import Ledger
+
+
+def write(ledger: Ledger, path: Path) -> int:
+    """Write one fact a line and return how many."""
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        for row in ledger.facts():
+            file.write(json.dumps(_line(ledger, row), ensure_ascii=False) + "\n")
+            count += 1
+    return count
+
+
+def read(path: Path) -> Iterator[CuratedRow]:
+    """Read facts; ``subject``, ``predicate`` and ``object`` are needed, the rest is optional."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield _row(line, f"line {number}", path)
+    except UnicodeDecodeError as problem:
+        raise InputError(f"the text is not UTF-8: {problem.reason}.", where=str(path)) from None
+
+
+def _line(ledger: Ledger, row: FactRow) -> dict[str, Any]:
+    subject = ledger.entity(row.subject.id)
+    line: dict[str, Any] = {
+        "subject": row.subject.name,
+        "predicate": row.predicate,
+        "object": row.object.name if row.object else row.literal,
+        "status": str(row.status),
+        "confidence": row.confidence,
+        "evidence": [_evidence(found) for found in row.evidence],
+        "subject_id": row.subject.id,
+        "subject_type": row.subject.type,
+        "subject_key": subject.discriminator if subject else "",
+        "object_is_literal": row.object is None,
+    }
+    if row.object:
+        target = ledger.entity(row.object.id)
+        line["object_id"], line["object_type"] = row.object.id, row.object.type
+        line["object_key"] = target.discriminator if target else ""
+    return {**line, "qualifiers": dict(row.qualifiers), "support": row.support, "id": row.edge_id}
+
+
+def _evidence(found: ProvenanceRow) -> dict[str, Any]:
+    if found.document is not None:
+        return {"document": found.document, "start": found.start, "end": found.end, "quote": found.quote}
+    if found.inference is not None:
+        kept = found.inference
+        return {"source": found.source, "model": kept.model, "version": kept.version, "score": kept.score}
+    return {"source": found.source}
+
+
+def _row(line: str, where: str, path: Path) -> CuratedRow:
+    place = f"{path} {where}"
+    try:
+        found = json.loads(line)
+    except json.JSONDecodeError as problem:
+        raise InputError(f"this is not JSON: {problem.msg}.", where=place) from None
+    if not isinstance(found, dict):
+        raise InputError("a line must be a JSON object.", where=place)
+    for key in ("subject", "predicate", "object"):
+        if key not in found:
+            raise InputError(f"there is no {key!r}.", where=place, hint=f"There is: {', '.join(found)}.")
+    subject = Named(str(found["subject"]), found.get("subject_type", ""), found.get("subject_key", ""))
+    qualifiers = {str(name): str(value) for name, value in (found.get("qualifiers") or {}).items()}
+    confidence = found.get("confidence", 1.0)
+    if not isinstance(confidence, int | float):
+        raise InputError(f"confidence {confidence!r} is no number.", where=place)
+    value, predicate = found["object"], str(found["predicate"])
+    if found.get("object_is_literal", not isinstance(value, str)):
+        if not isinstance(value, str | int | float | bool):
+            raise InputError(f"object {value!r} is neither a name nor a value.", where=place)
+        return CuratedRow(where, subject, predicate, None, value, qualifiers, confidence)
+    target = Named(str(value), found.get("object_type", ""), found.get("object_key", ""))
+    return CuratedRow(where, subject, predicate, target, None, qualifiers, confidence)

@@ -1,0 +1,190 @@
+"""Facts go out and come back the same, and a file that does not fit says why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kg.errors import InputError, UsageError
+from kg.exchange.facts import export_facts, import_facts
+from kg.facts import Assertions, Chunk, Document, Entity, Fact, Mention, Span
+from kg.ledger.ledger import Ledger
+from kg.schema import parse_schema
+
+SCHEMA = parse_schema(
+    """
+[entity.Film]
+key = "release_year"
+[entity.Person]
+[relation.DIRECTED_BY]
+domain = ["Film"]
+range = ["Person"]
+[relation.STARS]
+domain = ["Film"]
+range = ["Person"]
+qualifiers = ["role"]
+[property.release_year]
+domain = ["Film"]
+datatype = "integer"
+[property.rating]
+domain = ["Film"]
+datatype = "number"
+[property.tagline]
+domain = ["Film"]
+"""
+)
+TEXT = 'Psycho (1960) by Hitchcock has Perkins as "Norman", quoted 100 % — naïve.'
+
+
+def filled(path: Path) -> Ledger:
+    ledger = Ledger(path)
+    old, new = (Entity.of("Film", "Psycho", discriminator=year) for year in ("1960", "1998"))
+    director, star = Entity.of("Person", "Hitchcock"), Entity.of("Person", 'Anthony "Tony" Perkins')
+    whole = (Span(0, len(TEXT), TEXT),)
+    facts = (
+        Fact(old.id, "DIRECTED_BY", director.id, confidence=0.9, spans=whole),
+        Fact(old.id, "STARS", star.id, qualifiers={"role": "Norman"}, confidence=0.8, spans=whole),
+        Fact(old.id, "release_year", literal=1960, confidence=0.95, spans=whole),
+        Fact(old.id, "rating", literal=8.5, spans=whole),
+        Fact(old.id, "tagline", literal='He said: "mother", a\nnew line, ünïcode', spans=whole),
+    )
+    document = Document.of(TEXT, "psycho.txt", title="Psycho")
+    mentions = (Mention(old.id, 0, 6, "Psycho"),)
+    ledger.put_document(
+        document, [Chunk(document.id, 0, 0, len(TEXT))], Assertions((old, director, star), mentions, facts)
+    )
+    ledger.put_source(
+        "curated:x", "curated", Assertions((new,), (), (Fact(new.id, "release_year", literal=1998),))
+    )
+    return ledger
+
+
+def said(ledger: Ledger) -> set[tuple[object, ...]]:
+    return {
+        (
+            row.subject,
+            row.predicate,
+            row.object or (type(row.literal), row.literal),
+            tuple(sorted(row.qualifiers.items())),
+            round(row.confidence, 6),
+        )
+        for row in ledger.facts()
+    }
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet", "trig", "jsonld", "nquads"])
+def test_out_and_in_again_is_the_same(tmp_path: Path, format: str) -> None:
+    with filled(tmp_path / "one") as one, Ledger(tmp_path / "other") as other:
+        file = tmp_path / f"facts.{format}"
+        assert export_facts(one, file, format=format) == 6
+        assert import_facts(other, file, schema=SCHEMA, format=format) == 6
+        assert said(other) == said(one)
+        before = other.version
+        import_facts(other, file, schema=SCHEMA, format=format)
+        assert other.version == before
+        assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_turtle_keeps_everything_but_provenance(tmp_path: Path) -> None:
+    with filled(tmp_path / "one") as one, Ledger(tmp_path / "other") as other:
+        export_facts(one, tmp_path / "facts.ttl")
+        import_facts(other, tmp_path / "facts.ttl", schema=SCHEMA)
+        assert {row[:3] for row in said(other)} == {row[:3] for row in said(one)}
+
+
+def test_json_lines_follow_the_contract(tmp_path: Path) -> None:
+    with filled(tmp_path / "one") as one:
+        export_facts(one, tmp_path / "facts.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "facts.jsonl").read_text(encoding="utf-8").splitlines()]
+    (star,) = [line for line in lines if line["predicate"] == "STARS"]
+    assert star["subject"] == "Psycho"
+    assert star["object"] == 'Anthony "Tony" Perkins'
+    assert star["status"] == "extracted"
+    assert star["confidence"] == pytest.approx(0.8)
+    (evidence,) = star["evidence"]
+    assert TEXT[evidence["start"] : evidence["end"]] == evidence["quote"] == TEXT
+
+
+def test_recbole_writes_a_typed_header(tmp_path: Path) -> None:
+    with filled(tmp_path / "one") as one:
+        assert export_facts(one, tmp_path / "films.kg") == 2
+    lines = (tmp_path / "films.kg").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "head_id:token\trelation_id:token\ttail_id:token"
+    assert sorted(line.split("\t")[1] for line in lines[1:]) == ["DIRECTED_BY", "STARS"]
+
+
+def test_recbole_triples_come_in_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "films.kg"
+    file.write_text(
+        "head_id:token\trelation_id:token\ttail_id:token\nHeat\tDIRECTED_BY\tMichael Mann\n", encoding="utf-8"
+    )
+    with Ledger(tmp_path / "ledger") as ledger:
+        assert import_facts(ledger, file, schema=SCHEMA) == 1
+        (row,) = ledger.facts()
+        assert (row.subject.type, row.subject.name, row.object and row.object.name) == (
+            "Film",
+            "Heat",
+            "Michael Mann",
+        )
+
+
+def test_foreign_rdf_is_read_as_far_as_the_schema_goes(tmp_path: Path) -> None:
+    file = tmp_path / "foreign.ttl"
+    file.write_text(
+        """
+        @prefix ex: <http://example.org/films/> .
+        @prefix dbo: <http://dbpedia.org/ontology#> .
+        ex:Blade_Runner a dbo:Film, dbo:Work ; dbo:DIRECTED_BY ex:Ridley%20Scott ; dbo:release_year 1982 ;
+            dbo:unknown "passed over" .
+        """,
+        encoding="utf-8",
+    )
+    with Ledger(tmp_path / "ledger") as ledger:
+        assert import_facts(ledger, file, schema=SCHEMA) == 2
+        found = {
+            (row.subject.name, row.predicate, row.object.name if row.object else row.literal)
+            for row in ledger.facts()
+        }
+    assert found == {("Blade Runner", "DIRECTED_BY", "Ridley Scott"), ("Blade Runner", "release_year", 1982)}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.csv", "subject,object\nHeat,Mann\n", "no column predicate"),
+        ("a.csv", "subject,predicate\nHeat,STARS\n", "no column object or literal"),
+        ("a.csv", "subject,predicate,object\nHeat,STARRS,Pacino\n", "did you mean 'STARS'"),
+        ("a.csv", "subject,predicate,object,confidence\nHeat,STARS,Pacino,many\n", "row 2"),
+        ("a.csv", "subject,predicate,literal\nHeat,release_year,soon\n", "datatype integer"),
+        ("a.csv", "subject,predicate,object\n", "no fact"),
+        ("a.jsonl", '{"subject": "Heat"}\n', "no 'predicate'"),
+        ("a.jsonl", '{"subject": "Heat", "predicate": "STARS", "object": "X"}\n{broken\n', "line 2"),
+        ("a.jsonl", '{"subject": " ", "predicate": "STARS", "object": "X"}\n', "no name"),
+        ("a.kg", "head\trelation\ttail\n", "header"),
+        ("a.ttl", "this is no turtle", "not valid turtle"),
+        ("a.parquet", "PAR0", "cannot be read"),
+    ],
+)
+def test_a_file_that_does_not_fit_says_why_and_stores_nothing(
+    tmp_path: Path, name: str, content: str, says: str
+) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with Ledger(tmp_path / "ledger") as ledger:
+        before = ledger.version
+        with pytest.raises(InputError) as refused:
+            import_facts(ledger, tmp_path / name, schema=SCHEMA)
+        assert says in refused.value.message
+        assert name in refused.value.message
+        assert ledger.version == before
+
+
+def test_unknown_formats_and_missing_files(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "ledger") as ledger:
+        with pytest.raises(UsageError, match="jsonl"):
+            export_facts(ledger, tmp_path / "x.abc")
+        with pytest.raises(UsageError, match="no such file"):
+            import_facts(ledger, tmp_path / "x.csv", schema=SCHEMA)
+        with pytest.raises(InputError, match="cannot be written"):
+            export_facts(ledger, tmp_path / "no" / "x.csv")
