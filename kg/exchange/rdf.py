@@ -69,18 +69,21 @@ def read(path: Path, format: str, schema: Schema) -> Iterator[CuratedRow]:
     try:
         with path.open("rb") as file, _quiet():
             dataset.parse(file, format=_SYNTAX[format])
+            graph = words.rdflib.Graph()
+            for triple in dataset.triples((None, None, None)):
+                graph.add(triple)
     except Exception as problem:  # rdflib's parsers raise whatever they meet
         first = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
         raise InputError(f"this is not valid {format}: {first}.", where=str(path)) from None
-    statements = _statements(words, dataset)
+    statements = _statements(words, graph)
     reified = {statement for found in statements.values() for statement, _, _ in found}
-    for subject, predicate, target in sorted(set(dataset.triples((None, None, None)))):
+    for subject, predicate, target in sorted(set(graph)):
         name = _last_part(str(predicate))
         if subject in reified or (name not in schema.relations and name not in schema.properties):
             continue
         said = statements.get((subject, predicate, target)) or [(None, 1.0, {})]
         for _, confidence, qualifiers in said:
-            yield _row(words, dataset, schema, (subject, name, target), confidence, qualifiers)
+            yield _row(words, graph, schema, (subject, name, target), confidence, qualifiers)
 
 
 class _Words:
@@ -136,18 +139,18 @@ def _state(words: _Words, graph: Any, row: FactRow, triple: tuple[Any, Any, Any]
 Said = tuple[Any, float, dict[str, str]]
 
 
-def _statements(words: _Words, dataset: Any) -> Mapping[tuple[Any, Any, Any], list[Said]]:
+def _statements(words: _Words, graph: Any) -> Mapping[tuple[Any, Any, Any], list[Said]]:
     """What is said about each triple: the statement's node, its confidence and its qualifiers."""
     found: dict[tuple[Any, Any, Any], list[Said]] = defaultdict(list)
     qualifier = f"{BASE}qualifier:"
-    for node in sorted(set(dataset.subjects(words.rdf.type, words.rdf.Statement))):
+    for node in sorted(set(graph.subjects(words.rdf.type, words.rdf.Statement))):
         triple = tuple(
-            dataset.value(node, role) for role in (words.rdf.subject, words.rdf.predicate, words.rdf.object)
+            graph.value(node, role) for role in (words.rdf.subject, words.rdf.predicate, words.rdf.object)
         )
-        confidence = dataset.value(node, words.vocab["confidence"])
+        confidence = graph.value(node, words.vocab["confidence"])
         qualifiers = {
             str(predicate).removeprefix(qualifier): str(value)
-            for _, predicate, value in dataset.triples((node, None, None))
+            for _, predicate, value in graph.triples((node, None, None))
             if str(predicate).startswith(qualifier)
         }
         found[triple].append((node, 1.0 if confidence is None else float(confidence), qualifiers))
@@ -156,7 +159,7 @@ def _statements(words: _Words, dataset: Any) -> Mapping[tuple[Any, Any, Any], li
 
 def _row(
     words: _Words,
-    dataset: Any,
+    graph: Any,
     schema: Schema,
     triple: tuple[Any, str, Any],
     confidence: float,
@@ -167,17 +170,17 @@ def _row(
     if isinstance(target, words.rdflib.Literal):
         value = _plain(target)
         return CuratedRow(
-            where, _named(words, dataset, schema, subject), name, None, value, qualifiers, confidence
+            where, _named(words, graph, schema, subject), name, None, value, qualifiers, confidence
         )
-    one, other = _named(words, dataset, schema, subject), _named(words, dataset, schema, target)
+    one, other = _named(words, graph, schema, subject), _named(words, graph, schema, target)
     return CuratedRow(where, one, name, other, None, qualifiers, confidence)
 
 
-def _named(words: _Words, dataset: Any, schema: Schema, node: Any) -> Named:
-    types = sorted(_last_part(str(found)) for found in dataset.objects(node, words.rdf.type))
+def _named(words: _Words, graph: Any, schema: Schema, node: Any) -> Named:
+    types = sorted(_last_part(str(found)) for found in graph.objects(node, words.rdf.type))
     known = [found for found in types if found in schema.entities]
-    label = dataset.value(node, words.rdfs.label)
-    key = dataset.value(node, words.vocab["key"])
+    label = graph.value(node, words.rdfs.label)
+    key = graph.value(node, words.vocab["key"])
     name = _last_part(str(node)).replace("_", " ") if label is None else str(label)
     return Named(name, known[0] if known else "", "" if key is None else str(key))
 
