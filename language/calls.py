@@ -131,6 +131,8 @@ class LedgeredChatModel:
 
     async def _reserve(self, request: Request) -> None:
         """Set the worst case of a request aside; wait while only calls in flight stand in the way."""
+        if self._budget == Budget():
+            return
         prompt, completion = _worst_case(request)
         need = (self._dollars(prompt, completion), prompt + completion)
         while True:
