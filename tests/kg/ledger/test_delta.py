@@ -245,6 +245,9 @@ def test_arrays_hold_the_same_graph() -> None:
         rows = list(zip(arrays.subject, arrays.predicate, arrays.object, arrays.edge_ids, strict=True))
         assert rows == sorted(rows)
         assert arrays.version == ledger.version
+        weakest = next(fact.edge_id for fact in ledger.facts() if fact.confidence == 0.25)
+        ledger.decide(weakest, Status.ACCEPTED)
+        assert ledger.arrays([Status.ACCEPTED]).confidence.tolist() == [0.25]
         only = ledger.arrays([Status.PROPOSED])
         assert only.predicate_names == ["STARS"]
         assert [only.entity_names[i] for i in (only.subject[0], only.object[0])] == [

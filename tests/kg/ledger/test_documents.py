@@ -318,6 +318,16 @@ def test_a_refused_document_leaves_the_rest_of_its_batch() -> None:
         assert ledger.check() == []
 
 
+def test_what_fails_half_way_leaves_the_rest_of_its_batch() -> None:
+    with open_ledger() as ledger:
+        with ledger.batch():
+            ledger.put_document(*make(TEXT, (ALIEN, "DIRECTED_BY", SCOTT)))
+            with pytest.raises(NotFound):
+                ledger.merge_many([(SCOTT.id, ALIEN.id), ("none", ALIEN.id)], reason="")
+        assert ledger.merges() == []
+        assert ledger.version == 2
+
+
 def test_a_document_cannot_take_the_id_of_a_source() -> None:
     with open_ledger() as ledger:
         put = make(TEXT, (ALIEN, "DIRECTED_BY", SCOTT))
