@@ -82,10 +82,10 @@ class GradientRecommender(nn.Module):
 def ranking_loss(user: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     """Bayesian personalised ranking: the mean of -log sigmoid(user · positive - user · negative).
 
-    Written as softplus, which neither overflows nor loses digits. *Shape:* all [batch, dim] -> [].
+    Computed as one function, which neither overflows nor loses digits. *Shape:* all [batch, dim] -> [].
     """
     difference = (user * (positive - negative)).sum(dim=1)
-    return functional.softplus(-difference).mean()
+    return -functional.logsigmoid(difference).mean()
 
 
 def squared_norm(*rows: Tensor) -> Tensor:

@@ -133,7 +133,7 @@ class Kgat(GradientRecommender):
         vector = functional.embedding(self.ids(relation), self.relations)
         moved = head + vector
         true, false = (moved - tail).square().sum(dim=1), (moved - wrong).square().sum(dim=1)
-        loss = functional.softplus(true - false).mean()
+        loss = -functional.logsigmoid(false - true).mean()
         return loss + self.config.penalty * squared_norm(head, vector, tail, wrong)
 
     def embed(self) -> tuple[Tensor, Tensor]:

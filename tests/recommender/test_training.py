@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kg.errors import ConfigurationError, TrainingError, UsageError
+from recommender.graph import JointGraph
+from recommender.models.registry import MODELS, find_model
+from recommender.splits import Split, random_split
+from recommender.training import Options, Progress, Trained, train
+from tests.worlds import World, planted_world
+
+WORLD = planted_world(1)
+SMALL = {
+    "popularity": {},
+    "bpr": {"dim": 8, "learning_rate": 0.01},
+    "lightgcn": {"dim": 8, "n_layers": 2, "learning_rate": 0.01},
+    "kgat": {"dim": 8, "relation_dim": 8, "layers": [8], "learning_rate": 0.01},
+}
+OPTIONS = Options(epochs=4, evaluate_every=2, device="cpu")
+
+
+def with_validation(world: World) -> Split:
+    return random_split(world.split.train, np.random.default_rng(0), (0.8, 0.2, 0.0))
+
+
+SPLIT = with_validation(WORLD)
+GRAPH = JointGraph.build(SPLIT, WORLD.graph, WORLD.links)
+
+
+def run(name: str, folder: Path | None = None, options: Options = OPTIONS) -> Trained:
+    return train(name, SPLIT, GRAPH, model_options=SMALL[name], options=options, run_folder=folder)
+
+
+def scores(trained: Trained) -> np.ndarray:
+    return np.asarray(trained.model.score(np.arange(SPLIT.train.n_users)))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_scores_and_repeats(name: str) -> None:
+    first = run(name)
+    found = scores(first)
+    assert found.shape == (SPLIT.train.n_users, SPLIT.train.n_items)
+    assert np.isfinite(found).all()
+    assert np.array_equal(found, scores(run(name)))
+    some = np.asarray([3, 1])
+    assert np.allclose(first.model.score(some, np.asarray([7, 2])), found[some][:, [7, 2]], atol=1e-5)
+    weights = first.model.edge_weights()
+    assert weights is None or weights.shape == (GRAPH.n_edges,)
+
+
+@pytest.mark.parametrize("name", [name for name, entry in MODELS.items() if entry.by_gradient])
+def test_seed_changes_the_result(name: str) -> None:
+    other = run(name, options=Options(epochs=4, evaluate_every=2, device="cpu", seed=1))
+    assert not np.array_equal(scores(run(name)), scores(other))
+
+
+@pytest.mark.parametrize("name", ["bpr", "lightgcn", "kgat"])
+def test_resumed_run_ends_in_the_same_numbers(name: str, tmp_path: Path) -> None:
+    whole = run(name, tmp_path / "whole")
+    run(name, tmp_path / "parts", Options(epochs=2, evaluate_every=2, device="cpu"))
+    resumed = run(name, tmp_path / "parts")
+    assert np.array_equal(scores(whole), scores(resumed))
+    assert whole.history == resumed.history
+    again = run(name, tmp_path / "parts")  # nothing is left to do
+    assert np.array_equal(scores(whole), scores(again))
+
+
+def test_run_folder_records_what_where_and_how(tmp_path: Path) -> None:
+    run("kgat", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["model"] == "kgat"
+    assert config["config"]["layers"] == [8]
+    assert config["options"]["seed"] == 0
+    environment = json.loads((tmp_path / "environment.json").read_text())
+    assert environment["versions"]["torch"] == torch.__version__.split("+")[0]
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [2, 4]
+    assert set(lines[0]) == {"epoch", "train/ranking", "train/knowledge", "validation/ndcg@20"}
+
+
+def test_a_crash_between_the_renames_loses_nothing(tmp_path: Path) -> None:
+    run("bpr", tmp_path, Options(epochs=2, evaluate_every=2, device="cpu"))
+    (tmp_path / "checkpoint").rename(tmp_path / "checkpoint.old")
+    (tmp_path / "checkpoint.new").mkdir()  # half written
+    assert np.array_equal(scores(run("bpr", tmp_path)), scores(run("bpr")))
+
+
+def test_damaged_or_other_checkpoints_are_refused(tmp_path: Path) -> None:
+    run("bpr", tmp_path / "a")
+    with pytest.raises(TrainingError, match="other settings"):
+        train("bpr", SPLIT, model_options={"dim": 4}, options=OPTIONS, run_folder=tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    state = tmp_path / "b" / "checkpoint" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:100])
+    with pytest.raises(TrainingError, match="damaged"):
+        run("bpr", tmp_path / "b")
+
+
+def test_stops_early_and_keeps_the_best(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    options = Options(epochs=60, evaluate_every=1, patience=3, device="cpu")
+    config = {"dim": 16, "learning_rate": 0.05}
+    found = train("bpr", SPLIT, model_options=config, options=options, progress=seen.append)
+    assert len(seen) < 60
+    assert seen[-1].epoch == found.best_epoch + 3
+    values = [step.validation for step in seen if step.validation is not None]
+    assert found.best_validation == max(values) == values[found.best_epoch - 1]
+    from recommender.evaluate import evaluate
+
+    now = evaluate(found.model, SPLIT.validation, seen=[SPLIT.train]).figures()["ndcg@20"]
+    assert now == pytest.approx(found.best_validation)
+
+
+def test_auc_can_choose_the_epoch() -> None:
+    found = run("bpr", options=Options(epochs=4, evaluate_every=2, metric="auc", device="cpu"))
+    assert found.best_validation is not None
+    assert 0.5 < found.best_validation <= 1
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    run("bpr", tmp_path, Options(epochs=2, evaluate_every=2, device="cpu"))
+    checkpoint = tmp_path / "checkpoint" / "state.safetensors"
+    before = checkpoint.read_bytes()
+
+    from safetensors.torch import load_file, save_file
+
+    poisoned = load_file(checkpoint)
+    poisoned["weights/users"][:] = torch.nan
+    save_file(poisoned, checkpoint)
+    with pytest.raises(
+        TrainingError, match=r"ranking loss of bpr is no number any more in epoch 3, at step 0"
+    ):
+        run("bpr", tmp_path)
+    checkpoint.write_bytes(before)
+    assert np.array_equal(scores(run("bpr", tmp_path)), scores(run("bpr")))
+
+
+def test_diverging_training_names_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"Lower learning_rate \(it is 1e\+30\)"):
+        train("bpr", SPLIT, model_options={"learning_rate": 1e30}, options=OPTIONS, run_folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"dims": 8}, "no option 'dims'. Did you mean 'dim'?"),
+        ({"dim": "8"}, "dim cannot be '8'"),
+        ({"layers": [8, "x"]}, "layers cannot be"),
+        ({"sample_by": "item"}, "sample_by cannot be 'item'"),
+        ({"attention": 1}, "attention cannot be 1"),
+    ],
+)
+def test_wrong_model_options(options: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        train("kgat", SPLIT, GRAPH, model_options=options)
+    assert said in caught.value.message
+
+
+def test_wrong_settings() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'lightgcn'"):
+        find_model("lightgcm")
+    with pytest.raises(UsageError, match="needs a knowledge graph"):
+        train("kgat", SPLIT)
+    with pytest.raises(UsageError, match="no device"):
+        train("bpr", SPLIT, options=Options(device="abacus"))
+
+
+def test_listing_models_imports_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from recommender.models.registry import MODELS; print(*MODELS, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [*MODELS, "False"]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["bpr", "lightgcn", "kgat"])
+def test_trains_on_cuda(name: str, tmp_path: Path) -> None:
+    found = run(name, tmp_path, Options(epochs=4, evaluate_every=2, device="cuda"))
+    assert np.isfinite(scores(found)).all()
+    run(name, tmp_path, Options(epochs=6, evaluate_every=2, device="cuda"))
