@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +39,10 @@ class TrainingRequest:
     positive_from: float | None = None
     split: str = "random"
     epochs: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     device: str = "auto"
+    threads: int = 1
     name: str | None = None
 
 
@@ -62,6 +64,7 @@ def train_bundle(
     cannot go on.
     """
     entry = find_model(request.model)
+    entry.configure(request.settings)  # a wrong setting is told before anything is read
     links = _links(workspace)
     if entry.needs_graph and not links:
         raise ConfigurationError(
@@ -139,7 +142,11 @@ def _train(
     request: TrainingRequest,
     progress: Callable[[str], None],
 ) -> Trained:
+    import torch
+
     from recommender.training import Options, train
+
+    torch.set_num_threads(request.threads)
 
     def show(so_far: Progress) -> None:
         best = "" if so_far.best is None else f", best validation {so_far.best:.4f}"
@@ -149,7 +156,10 @@ def _train(
         epochs=request.epochs if name == request.model else None, seed=request.seed, device=request.device
     )
     run = workspace.root / "runs" / f"{name}-{_fingerprint(split, graph, request)[:12]}"
-    return train(name, split, graph=graph, options=options, run_folder=run, progress=show)
+    settings = request.settings if name == request.model else None
+    return train(
+        name, split, graph=graph, model_options=settings, options=options, run_folder=run, progress=show
+    )
 
 
 def _fingerprint(split: Split, graph: JointGraph | None, request: TrainingRequest) -> str:
@@ -160,7 +170,8 @@ def _fingerprint(split: Split, graph: JointGraph | None, request: TrainingReques
     if graph is not None:
         for array in (graph.indptr, graph.tail, graph.relation):
             digest.update(array.tobytes())
-    digest.update(f"{request.seed} {request.epochs} {request.device}".encode())
+    asked = (request.seed, request.epochs, request.device, sorted(request.settings.items()))
+    digest.update(repr(asked).encode())
     return digest.hexdigest()
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from loregraph.cli.options import BundleOption, JsonOption, WorkspaceOption
+from loregraph.cli.options import BundleOption, JsonOption, WorkspaceOption, parse_parameters
 from loregraph.cli.output import end_progress, next_step, print_json, print_rows, progress_line, say
 from loregraph.workspace import Workspace
 
@@ -31,8 +31,14 @@ def train(
     epochs: Annotated[
         int | None, typer.Option(help="At most this many; the model's default if not set.")
     ] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", "-s", help="A setting of the model, name=value, repeatable.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Makes the run repeatable.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[
+        int, typer.Option(help="CPU threads; more than one helps on large graphs only.", min=1)
+    ] = 1,
     name: Annotated[str | None, typer.Option(help="The bundle's name; the model's if not set.")] = None,
     json_: JsonOption = False,
 ) -> None:
@@ -45,8 +51,10 @@ def train(
         positive_from=positive_from,
         split=split,
         epochs=epochs,
+        settings=parse_parameters(setting or []),
         seed=seed,
         device=device,
+        threads=threads,
         name=name,
     )
     try:

@@ -27,7 +27,7 @@ def parse_parameters(pairs: list[str]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name.isidentifier():
-            raise UsageError(f"{pair!r} is no parameter.", hint="Write -p name=value.")
+            raise UsageError(f"{pair!r} is not of the form name=value.", hint="Write it as in year=1995.")
         try:
             found[name] = json.loads(value)
         except json.JSONDecodeError:
