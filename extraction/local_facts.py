@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 
 from extraction.extractor import Refusal
 from extraction.local_reading import Finding, Reading, Thing
+from extraction.local_templates import word_set
 from kg.facts import Assertions, Document, Entity, Fact, Mention, Span, normalise_name
 from kg.schema import Schema
 
-
 _NOT_SURNAMES = frozenset({"jr.", "sr.", "jr", "sr", "ii", "iii", "iv"})
-_PARTICLES = frozenset("de del della der den di da du la le van von ter ten bin ibn al el".split())
+_PARTICLES = word_set(
+    "de del della der den di da du la le van von ter ten bin ibn al el",
+)
 
 
 @dataclass(frozen=True, slots=True)

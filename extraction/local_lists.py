@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from extraction.local_names import FUNCTION_WORDS, NameFinder, Unit, title_end
-from extraction.local_templates import Gap, Words
 from extraction.local_text import Sentence
 from extraction.local_types import Typing
-from extraction.patterns import Flat, Patterns
+from extraction.patterns import Patterns
 
 _LONGEST_PARENTHESIS = 30
 _LONGEST_APPOSITION = 30
 _LEAD_INS_IN_A_ROW = 4
-_NEVER_PASSED = frozenset({",", ";", "(", ")", ".", "and", "&", "by", "who", "with", "as"})
 _PROPER_ROLE, _COMMON_ROLE = "proper", "common"
 
 
@@ -76,12 +74,7 @@ class ListReader:
         self._groups = frozenset(noun.lower() for noun in patterns.names.table.groups)
         self._finder = NameFinder(patterns.names.table, patterns.cue_words)
         self._typing = typing
-        self._first_words = frozenset(
-            word
-            for flat in patterns.names.lead_ins
-            if flat and isinstance(flat[0], Words)
-            for word in flat[0].choices
-        )
+        self._first_words = patterns.names.lead_ins.first_words
         self._after = patterns.cue_words
         self._stops = frozenset(
             form.lower() for verb in patterns.verbs for form in (*verb.table.passive, *verb.table.bare)
@@ -149,7 +142,7 @@ class ListReader:
         return Item(name, self._typing.of(name, wanted), position, end, stop, parenthesis)
 
     def _may_be_single(self, sentence: Sentence, start: int, end: int) -> bool:
-        """Whether a name of one word may stand alone: "stars Madonna.", but not "starring Blaxploitation stars"."""
+        """Whether a name of one word may stand alone: "stars Madonna.", but not "starring Hollywood stars"."""
         if end - start > 1 or end == len(sentence) or not sentence.words[end][0].islower():
             return len(sentence.words[start]) > 1
         known = sentence.lowers[end] in FUNCTION_WORDS or sentence.lowers[end] in self._after
@@ -176,13 +169,13 @@ class ListReader:
     def _past_lead_ins(self, line: Line, position: int) -> tuple[int, Unit | None]:
         """Past words such as "actor" and "the late" before a name, and the name that begins there.
 
-        Where such a word is the first of a name by its form ("Brazilian Bruno Barreto"), two more must follow.
+        Where such a word is the first of a name by its form ("French Anna Bell"), two more must follow.
         """
         at, unit = position, line.units.get(position)
         for _ in range(_LEAD_INS_IN_A_ROW):
             if unit is not None and not self._leads_in(line, unit):
                 break
-            end = longest(self._names.lead_ins, line.sentence, at)
+            end = self._names.lead_ins.end(line.sentence.lowers, at)
             if end is None:
                 break
             inside = unit is not None and end < unit.end
@@ -192,7 +185,7 @@ class ListReader:
         return at, unit
 
     def _leads_in(self, line: Line, unit: Unit) -> bool:
-        """Whether a name may belong to what stands before the name meant: "Hong Kong" in "Hong Kong actor A"."""
+        """Whether a name may belong to what leads in the name meant: "Hong Kong" in "Hong Kong actor A"."""
         sentence = line.sentence
         first = sentence.lowers[unit.start] in self._first_words
         follows = unit.end < len(sentence) and sentence.words[unit.end][0].islower()
@@ -209,7 +202,7 @@ class ListReader:
     def _past_role(self, line: Line, position: int) -> tuple[int, str]:
         """Past "as the thief" and "in the title role"; also what kind of role it was."""
         at = position
-        end = longest(self._names.trailers, line.sentence, at)
+        end = self._names.trailers.end(line.sentence.lowers, at)
         if end is not None:
             at = end
         opened = self._role_at(line, at)
@@ -265,10 +258,10 @@ class ListReader:
     def _role_at(self, line: Line, position: int) -> int | None:
         """Past the words that open a role, with or without a comma before them."""
         comma = position < len(line.sentence) and line.sentence.words[position] == ","
-        return longest(self._names.roles, line.sentence, position + comma)
+        return self._names.roles.end(line.sentence.lowers, position + comma)
 
     def _may_follow(self, line: Line, item: Item, role: str, joint: _Joint) -> bool:
-        """Whether a name after a role is the next entry, and not more about the role ("detectives, A and B")."""
+        """Whether a name after a role is the next entry, not more about the role ("two sailors, A and B")."""
         if self._has_role(line, item.end):
             return True
         if item.end - item.start < 2:
@@ -282,9 +275,9 @@ class ListReader:
             if sentence.lowers[at] in (",", "and", "&"):
                 at += 1
                 continue
-            end = longest(self._names.separators, sentence, at)
+            end = self._names.separators.end(sentence.lowers, at)
             if end is None:
-                end = longest(self._names.loose_separators, sentence, at)
+                end = self._names.loose_separators.end(sentence.lowers, at)
                 loose = loose or end is not None
             if end is None:
                 break
@@ -305,34 +298,3 @@ class ListReader:
             ):
                 shared[index] = replace(first, name=f"{first.name} {' '.join(parts[1:])}")
         return shared
-
-
-def longest(templates: Sequence[Flat], sentence: Sentence, position: int) -> int | None:
-    """Where the longest template of words that matches at ``position`` ends, or ``None``."""
-    for flat in templates:
-        end = words_end(flat, sentence, position)
-        if end is not None:
-            return end
-    return None
-
-
-def words_end(flat: Flat, sentence: Sentence, position: int) -> int | None:
-    """Where a template of words and gaps ends if it matches at ``position``, else ``None``."""
-    at = position
-    for index, element in enumerate(flat):
-        if isinstance(element, Gap):
-            for end in range(at, min(at + element.limit, len(sentence)) + 1):
-                if end > at and sentence.lowers[end - 1] in _NEVER_PASSED:
-                    return None
-                found = words_end(flat[index + 1 :], sentence, end)
-                if found is not None:
-                    return found
-            return None
-        if (
-            at >= len(sentence)
-            or not isinstance(element, Words)
-            or sentence.lowers[at] not in element.choices
-        ):
-            return None
-        at += 1
-    return at

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from extraction.local_lists import Item, Line, Listing, ListReader
-from extraction.local_templates import Gap, Slot, Words
+from extraction.local_templates import Flat, Gap, Slot, Words
 from extraction.local_topic import Scope
 from extraction.local_values import value_at
-from extraction.patterns import Flat, Rule
+from extraction.patterns import Rule
 
 _PREPOSITIONS = frozenset({"in", "at", "on", "of", "from", "to", "for", "during"})
 

@@ -5,23 +5,27 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from extraction.local_templates import word_set
 from extraction.local_text import Sentence
 from extraction.patterns import NamesTable
 
-FUNCTION_WORDS = frozenset(
-    """a an the it its it's he she they his her their this that these those there in on at of for with by from
-    as and or but nor so yet to into onto upon after before during when while where who whose which what if
-    although though however also other others both all many most some several each every one two three
-    not only since until because despite unlike like through throughout under over between within without
-    is was are were be been has had have does did do then now later first second third following among
-    together along alongside opposite plus set based i we you me my our your him us them such""".split()
+FUNCTION_WORDS = word_set(
+    "a an the it its it's he she they his her their this that these those there in on at of for with",
+    "by from as and or but nor so yet to into onto upon after before during when while where who",
+    "whose which what if although though however also other others both all many most some several",
+    "each every one two three not only since until because despite unlike like through throughout",
+    "under over between within without is was are were be been has had have does did do then now",
+    "later first second third following among together along alongside opposite plus set based i we",
+    "you me my our your him us them such",
 )
 """Words that never begin a name where a sentence begins with them, and never stand inside one."""
 _QUOTES = frozenset("\"“”'‘’")
 _CLOSING = {'"': '"', "“": "”", "'": "'", "‘": "’"}
-_SMALL_IN_TITLES = frozenset("of the in and a an to for on at with from by de la le du".split())
-_SMALL_START = re.compile(r"[a-z]{1,3}['’-][A-Z]")
-"""A capital after a particle that is part of the word: "d'Abo", "al-Fayed"."""
+_SMALL_IN_TITLES = word_set(
+    "of the in and a an to for on at with from by de la le du",
+)
+_UNUSUAL_START = re.compile(r"[a-z]{1,3}['’-][A-Z]|\d+(st|nd|rd|th)$")
+"""A capital after a particle that is part of the word, "d'Abo", and the ordinal of "20th Century Fox"."""
 _NICKNAME_WORDS = 3
 
 
@@ -142,4 +146,4 @@ def title_end(sentence: Sentence, start: int) -> int:
 
 
 def _is_capitalised(word: str) -> bool:
-    return word[:1].isupper() or _SMALL_START.match(word) is not None
+    return word[:1].isupper() or _UNUSUAL_START.match(word) is not None

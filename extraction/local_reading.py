@@ -12,7 +12,7 @@ from extraction.local_topic import Description, Scope, Topic, description_at, fi
 from extraction.local_types import DescriptionReader, Typing
 from extraction.local_values import FORM_OF_DATATYPE, literal, value_at
 from extraction.local_verbs import VerbReader
-from extraction.patterns import PatternTable, Patterns, PropertyTable, Rule
+from extraction.patterns import Patterns, PatternTable, PropertyTable, Rule
 from kg.facts import Document, Literal
 from kg.schema import Schema
 
@@ -152,7 +152,9 @@ class DocumentReader:
                 named = relation.domain if table.anywhere else None
                 wanted = relation.domain if table.inverse else relation.range
                 match = Matcher(view, flat, wanted, "", table.loose, named).match(position, anchor)
-                if match is None or match.listing is None or view.scope.is_elsewhere(position):
+                if match is None or match.listing is None:
+                    continue
+                if not table.aside and view.scope.is_elsewhere(max(position, match.listing.start - 1)):
                     continue
                 subject = None
                 if named is not None:

@@ -53,6 +53,11 @@ def read_sentences(text: str) -> list[Sentence]:
     return found
 
 
+def tokens(phrase: str) -> list[str]:
+    """A phrase, such as a title, as lower-case tokens, however many sentences it looks like."""
+    return _sentence(phrase, 0, _tokenizer()(phrase)).lowers
+
+
 def _whole(text: str) -> Iterator[tuple[int, int]]:
     """The sentences, with two initials in a row ("D. A. Pennebaker") kept together."""
     begin: int | None = None

@@ -6,19 +6,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from extraction.local_lists import Line, longest
+from extraction.local_lists import Line
 from extraction.local_names import FUNCTION_WORDS
-from extraction.local_templates import split_words
-from extraction.local_text import Sentence
+from extraction.local_templates import word_set
+from extraction.local_text import Sentence, tokens
 from extraction.local_types import parts
 from extraction.patterns import Patterns, Subject
 from kg.facts import Document
 
 _COPULAS = frozenset({"is", "was", "are", "were"})
 _DETERMINERS = frozenset({"a", "an", "the", "one", "another", "this"})
-_PHRASE_ENDS = frozenset(
-    """that which who whose where when about by of in on at from for with to into set based following is was
-    are were has had starring featuring as after during and/or""".split()
+_PHRASE_ENDS = word_set(
+    "that which who whose where when about by of in on at from for with to into set based following",
+    "is was are were has had starring featuring as after during and/or",
 )
 _RELATIVE = frozenset({"which", "that", "who", "whose"})
 _SLUG = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
@@ -52,6 +52,8 @@ def find_topic(document: Document, lines: Sequence[Line], patterns: Patterns) ->
     title = _QUALIFIER.sub("", document.title).strip() or document.title.strip()
     for index, line in enumerate(lines[:_SENTENCES_TO_LOOK_IN]):
         found = _copular(line.sentence, index, patterns)
+        if found is None and _is_other(line.sentence, title, patterns):
+            return None
         if found is None:
             continue
         subject, named, description = found
@@ -65,7 +67,7 @@ def find_topic(document: Document, lines: Sequence[Line], patterns: Patterns) ->
 
 
 def _ways(*names: str) -> tuple[tuple[str, ...], ...]:
-    return tuple({tuple(split_words(name)): None for name in names if name})
+    return tuple({tuple(tokens(name)): None for name in names if name})
 
 
 def _copular(sentence: Sentence, index: int, patterns: Patterns) -> tuple[Subject, str, Description] | None:
@@ -81,6 +83,22 @@ def _copular(sentence: Sentence, index: int, patterns: Patterns) -> tuple[Subjec
             if end is not None:
                 return subject, _named(sentence, position), Description(index, position + 1, end)
     return None
+
+
+def _is_other(sentence: Sentence, title: str, patterns: Patterns) -> bool:
+    """Whether a sentence says that the thing of the title is of another kind: "TITLE is a novel"."""
+    name = tuple(tokens(title))
+    end = len(name)
+    if not name or tuple(sentence.lowers[:end]) != name or end + 2 > len(sentence):
+        return False
+    if sentence.lowers[end] not in _COPULAS or sentence.lowers[end + 1] not in _DETERMINERS:
+        return False
+    for word in sentence.lowers[end + 2 :]:
+        if word in _PHRASE_ENDS or word in (",", "("):
+            return False
+        if word in patterns.other_nouns:
+            return True
+    return False
 
 
 def _phrase_end(sentence: Sentence, start: int, subject: Subject) -> int | None:
@@ -143,7 +161,7 @@ class Scope:
         self.named: list[tuple[int, int]] = []
         """Where the entity's own name stands."""
         for position, word in enumerate(sentence.lowers):
-            end = longest(topic.subject.references, sentence, position)
+            end = topic.subject.references.end(sentence.lowers, position)
             for name in topic.names:
                 stop = position + len(name)
                 if name and word == name[0] and tuple(sentence.lowers[position:stop]) == name:
@@ -157,20 +175,20 @@ class Scope:
 def _regions(sentence: Sentence, patterns: Patterns, forms: frozenset[str]) -> list[tuple[int, int]]:
     """The stretches of a sentence that are about something else."""
     for start in (0, 1):
-        if start < len(sentence) and longest(patterns.openings, sentence, start) is not None:
+        if start < len(sentence) and patterns.openings.end(sentence.lowers, start) is not None:
             return [(0, len(sentence))]
     found: list[tuple[int, int]] = []
     for position in range(len(sentence)):
-        end = longest(patterns.elsewhere, sentence, position)
+        end = patterns.elsewhere.end(sentence.lowers, position)
         if end is not None:
             found.append((end, _region_end(sentence, end, forms, patterns.finite)))
-        if longest(patterns.rest, sentence, position) is not None:
+        if patterns.rest.end(sentence.lowers, position) is not None:
             found.append((position, len(sentence)))
     return found
 
 
 def _region_end(sentence: Sentence, start: int, forms: frozenset[str], finite: frozenset[str]) -> int:
-    """A clause about something else ends at a comma or at "and" before a verb, unless it goes on with "which"."""
+    """A clause about something else ends at a comma, unless "which" follows, or at "and" before a verb."""
     has_verb = False
     for position in range(start, len(sentence) - 1):
         word, following = sentence.lowers[position], sentence.lowers[position + 1]

@@ -83,7 +83,7 @@ class DescriptionReader:
             self._phrases[tuple(parts(phrase))] = []
 
     def read(self, sentence: Sentence, start: int, end: int) -> Iterator[tuple[str, int, int]]:
-        """Every entry in tokens ``[start, end)``, longest first, as (name, character start, character end)."""
+        """Every entry in tokens ``[start, end)``, longest first, as (name, first character, last + 1)."""
         pieces = list(_pieces(sentence, start, end))
         position = 0
         while position < len(pieces):

@@ -117,11 +117,9 @@ class VerbReader:
         about = frozenset().union(*(verb.about for verb in verbs))
         if lowers[before] in _COPULAS:
             return self._has_topic_before(view, before, about)
-        return (
-            lowers[before] in _CLAUSE_STARTS
-            or lowers[before] in about
-            or (lowers[before] not in self._other_nouns)
-        )
+        if lowers[before] == ")" and _ends_other_work(view, before):
+            return False
+        return lowers[before] in about or lowers[before] not in self._other_nouns
 
     def _has_topic_before(self, view: View, copula: int, about: frozenset[str]) -> bool:
         """Whether the subject of "was directed by" is the main entity, one of its parts, or left out."""

@@ -38,7 +38,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from extraction.local_templates import Element, Words, compile_template, split_words
+from extraction.local_templates import Flat, Phrases, Slot, Words, compile_template, split_words
 from kg.errors import SchemaError
 from kg.schema import Schema
 
@@ -46,7 +46,6 @@ LANGUAGE_VERSION = "1"
 """Raised whenever the same patterns may read the same text differently."""
 
 Confidence = Annotated[float, Field(gt=0, le=1)]
-Flat = tuple[Element, ...]
 
 
 class _Table(BaseModel):
@@ -127,6 +126,8 @@ class PatternTable(_Table):
     inverse: bool = False
     anywhere: bool = False
     """Whether the template's ``{subject}`` is any name of the relation's domain, not the main entity."""
+    aside: bool = False
+    """Whether the template itself opens a clause about something else: "based on a novel by {objects}"."""
     pairs: bool = False
     """Whether only names of two words or more are taken."""
 
@@ -205,7 +206,7 @@ class Subject:
 
     table: SubjectTable
     nouns: frozenset[str]
-    references: tuple[Flat, ...]
+    references: Phrases
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,11 +214,11 @@ class Names:
     """The compiled naming conventions."""
 
     table: NamesTable
-    lead_ins: tuple[Flat, ...]
-    trailers: tuple[Flat, ...]
-    roles: tuple[Flat, ...]
-    separators: tuple[Flat, ...]
-    loose_separators: tuple[Flat, ...]
+    lead_ins: Phrases
+    trailers: Phrases
+    roles: Phrases
+    separators: Phrases
+    loose_separators: Phrases
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,9 +232,9 @@ class Patterns:
     rules: tuple[Rule, ...]
     properties: tuple[Rule, ...]
     gazetteers: tuple[GazetteerTable, ...]
-    elsewhere: tuple[Flat, ...]
-    openings: tuple[Flat, ...]
-    rest: tuple[Flat, ...]
+    elsewhere: Phrases
+    openings: Phrases
+    rest: Phrases
     other_nouns: frozenset[str]
     finite: frozenset[str]
     """First words of templates that may go on with the main entity after "and": "stars", "features"."""
@@ -286,7 +287,7 @@ class _PatternCompiler:
             Rule(f"property:{found.property}", found, self.flat(f"property {i}", found.templates))
             for i, found in enumerate(table.property)
         )
-        elsewhere = self.flat("elsewhere", table.elsewhere.templates)
+        elsewhere = self.phrases("elsewhere", table.elsewhere.templates)
         return Patterns(
             subjects,
             self.names(),
@@ -296,8 +297,8 @@ class _PatternCompiler:
             properties,
             tuple(table.gazetteer),
             elsewhere,
-            self.flat("elsewhere.openings", table.elsewhere.openings),
-            self.flat("elsewhere.rest", table.elsewhere.rest),
+            self.phrases("elsewhere.openings", table.elsewhere.openings),
+            self.phrases("elsewhere.rest", table.elsewhere.rest),
             _lower(table.elsewhere.nouns),
             _first_words(rules),
             frozenset(self.cue_words(rules, elsewhere)),
@@ -306,18 +307,18 @@ class _PatternCompiler:
     def subject(self, index: int, table: SubjectTable) -> Subject:
         """Compile one kind of main entity; "the NOUN" always refers to it."""
         templates = list(table.references)
-        return Subject(table, _lower(table.nouns), self.flat(f"subject {index}", templates))
+        return Subject(table, _lower(table.nouns), self.phrases(f"subject {index}", templates))
 
     def names(self) -> Names:
         """Compile the naming conventions."""
         table = self.table.names
         return Names(
             table,
-            self.flat("names.lead_ins", table.lead_ins),
-            self.flat("names.trailers", table.trailers),
-            self.flat("names.roles", table.roles),
-            self.flat("names.separators", table.separators),
-            self.flat("names.loose_separators", table.loose_separators),
+            self.phrases("names.lead_ins", table.lead_ins),
+            self.phrases("names.trailers", table.trailers),
+            self.phrases("names.roles", table.roles),
+            self.phrases("names.separators", table.separators),
+            self.phrases("names.loose_separators", table.loose_separators),
         )
 
     def flat(self, place: str, templates: list[str]) -> tuple[Flat, ...]:
@@ -328,11 +329,18 @@ class _PatternCompiler:
         ]
         return tuple(sorted(set(found), key=lambda sequence: (-len(sequence), str(sequence))))
 
-    def cue_words(self, rules: tuple[Rule, ...], elsewhere: tuple[Flat, ...]) -> Iterator[str]:
+    def phrases(self, place: str, templates: list[str]) -> Phrases:
+        """Compile templates that hold no slots."""
+        flats = self.flat(place, templates)
+        if any(isinstance(element, Slot) for flat in flats for element in flat):
+            raise SchemaError("only patterns and properties may hold slots.", where=f"[extraction] {place}")
+        return Phrases(flats)
+
+    def cue_words(self, rules: tuple[Rule, ...], elsewhere: Phrases) -> Iterator[str]:
         """The words that patterns look for."""
         for verb in self.table.verb:
             yield from (form.lower() for form in (*verb.passive, *verb.active, *verb.bare))
-        for flat in (*(flat for rule in rules for flat in rule.templates), *elsewhere):
+        for flat in (*(flat for rule in rules for flat in rule.templates), *elsewhere.flats):
             for element in flat:
                 yield from getattr(element, "choices", ())
 
