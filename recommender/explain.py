@@ -15,7 +15,8 @@ import numpy as np
 from recommender.bundle import Bundle, ExplanationGraph
 from recommender.data import Ints
 from recommender.models.registry import MODELS
-from recommender.walks import Walks, walks_to
+from recommender.path_ranking import PathRanker, RankedPath
+from recommender.walks import walks_to
 
 MAX_LENGTH = 3
 """Edges between an item the user had and the recommended one; longer paths convince nobody."""
@@ -37,13 +38,15 @@ class ExplanationPath:
     """A path from an item of the user's history to the recommended item.
 
     ``entities`` are the names on it in order, ``edges`` the facts between them; ``score`` is comparable
-    within one answer only.
+    within one answer only. ``support`` counts the items of the history that lead to the same place the same
+    way, the one on the path included.
     """
 
     text: str
     score: float
     entities: tuple[str, ...]
     edges: tuple[PathEdge, ...]
+    support: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,33 +65,29 @@ class Explainer:
     def __init__(self, bundle: Bundle, *, max_length: int = MAX_LENGTH) -> None:
         self._bundle = bundle
         self._max_length = max_length
+        self._ranker = None if bundle.graph is None else PathRanker(bundle.graph, len(bundle.item_ids))
 
     def explain(self, history: Ints, item: int, *, k: int = 3) -> Explanation:
-        """The ``k`` strongest paths of distinct kinds from ``history`` (dense item ids) to ``item``.
+        """The ``k`` best paths of distinct kinds from ``history`` (dense item ids) to ``item``.
 
         Two paths are of one kind when they walk the same relations in the same directions.
         """
-        paths = self._paths(history, item, k) if self._bundle.graph is not None and len(history) else ()
-        name = self._bundle.item_names[item]
+        paths = self._paths(history, item, k) if self._ranker is not None and len(history) else ()
         reason = self._reason(history, item, bool(paths))
-        return Explanation(self._bundle.item_ids[item], name, reason, paths)
+        return Explanation(self._bundle.item_ids[item], self._bundle.item_names[item], reason, paths)
 
     def _paths(self, history: Ints, item: int, k: int) -> tuple[ExplanationPath, ...]:
         graph = self._bundle.graph
         assert graph is not None
-        walks = walks_to(item, history, graph.indptr, graph.tail, graph.weight, max_length=self._max_length)
-        ranked = sorted(
-            (
-                (-float(strength), tuple(nodes), tuple(edges))
-                for group in walks
-                for nodes, edges, strength in _strongest_by_kind(group, graph, k)
-            ),
-        )
+        assert self._ranker is not None
+        found = walks_to(item, history, graph.indptr, graph.tail, graph.weight, max_length=self._max_length)
+        ranked = [path for walks in found for path in self._ranker.best_by_kind(walks, len(history), k)]
+        ranked.sort(key=lambda path: (-path.score, path.nodes, path.edges))
         shown: dict[tuple[int, ...], ExplanationPath] = {}
-        for minus_strength, nodes, edges in ranked:
-            kind = tuple(graph.relation[list(edges)].tolist())
-            if kind not in shown and len(shown) < k and is_valid(graph, nodes, edges):
-                shown[kind] = _described(graph, nodes, edges, -minus_strength)
+        for path in ranked:
+            kind = tuple(graph.relation[list(path.edges)].tolist())
+            if kind not in shown and len(shown) < k and is_valid(graph, path.nodes, path.edges):
+                shown[kind] = describe(graph, path)
         return tuple(shown.values())
 
     def _reason(self, history: Ints, item: int, has_paths: bool) -> str:
@@ -124,48 +123,33 @@ def is_valid(graph: ExplanationGraph, nodes: Sequence[int], edges: Sequence[int]
     return True
 
 
-def _strongest_by_kind(
-    group: Walks, graph: ExplanationGraph, k: int
-) -> list[tuple[list[int], list[int], float]]:
-    """The strongest walk of each kind, at most ``k`` of them, strongest first; ties by node numbers."""
-    order = np.lexsort((*group.nodes.T[::-1], -group.strength))
-    kinds: dict[bytes, int] = {}
-    relations = graph.relation[group.edges]
-    for row in order.tolist():
-        if kinds.setdefault(relations[row].tobytes(), row) == row and len(kinds) == k:
-            break
-    return [
-        (group.nodes[row].tolist(), group.edges[row].tolist(), float(group.strength[row]))
-        for row in kinds.values()
-    ]
-
-
-def _described(
-    graph: ExplanationGraph, nodes: Sequence[int], edges: Sequence[int], strength: float
-) -> ExplanationPath:
-    names = tuple(graph.entity_names[node] for node in nodes)
+def describe(graph: ExplanationGraph, path: RankedPath) -> ExplanationPath:
+    """Say a path in names and in a sentence."""
+    names = tuple(graph.entity_names[node] for node in path.nodes)
     n_relations = len(graph.relation_names)
     facts = []
-    for edge in edges:
+    for edge in path.edges:
         head = int(np.searchsorted(graph.indptr, edge, side="right")) - 1
         ends = graph.entity_names[head], graph.entity_names[int(graph.tail[edge])]
         relation = int(graph.relation[edge])
         subject, object_ = ends if relation < n_relations else ends[::-1]
         predicate = graph.relation_names[relation % n_relations]
         facts.append(PathEdge(graph.edge_ids[int(graph.edge[edge])], subject, predicate, object_))
-    return ExplanationPath(_sentence(names, facts), strength, names, tuple(facts))
+    text = _sentence(names, facts, path.support)
+    return ExplanationPath(text, path.score, names, tuple(facts), path.support)
 
 
-def _sentence(names: Sequence[str], facts: Sequence[PathEdge]) -> str:
+def _sentence(names: Sequence[str], facts: Sequence[PathEdge], support: int) -> str:
     had, shown = names[0], names[-1]
+    others = f" and {support - 1} more like it" if support > 1 else ""
     if len(facts) == 2 and facts[0].predicate == facts[1].predicate:
         words = relation_words(facts[0].predicate)
         if facts[0].subject == had and facts[1].subject == shown:
-            return f"You had {had}. Like it, {shown} {words} {names[1]}."
+            return f"You had {had}{others}. {shown}, too, {words} {names[1]}."
         if facts[0].object == had and facts[1].object == shown:
-            return f"You had {had}. {names[1]} {words} it and {shown}."
+            return f"You had {had}{others}. {names[1]} {words} {had} and {shown}."
     said = [f"{fact.subject} {relation_words(fact.predicate)} {fact.object}" for fact in facts]
-    return f"You had {had}. {', and '.join(said)}."
+    return f"You had {had}{others}. {', and '.join(said)}."
 
 
 def relation_words(predicate: str) -> str:

@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from kg.snapshot import Snapshot
 from recommender.data import Interactions, Ints
 from recommender.splits import Split
 
@@ -32,6 +33,22 @@ class PlainGraph:
     entity_ids: list[str]
     relation_names: list[str]
     triples: Ints
+
+    def described(self) -> Snapshot:
+        """As a snapshot in which every entity is called by its id."""
+        order = np.lexsort(self.triples.T[::-1])
+        triples = self.triples[order]
+        return Snapshot.from_arrays(
+            self.entity_ids,
+            self.entity_ids,
+            [name.split()[0].capitalize() for name in self.entity_ids],
+            self.relation_names,
+            triples,
+            np.ones(len(triples), dtype=np.float32),
+            np.ones(len(triples), dtype=np.int32),
+            [f"edge {h} {r} {t}" for h, r, t in triples.tolist()],
+            version=1,
+        )
 
 
 @dataclass(frozen=True)
