@@ -44,6 +44,7 @@ _FOLDED = str.maketrans(
     {
         "“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "″": '"',
         "‘": "'", "’": "'", "‚": "'", "`": "'", "´": "'", "′": "'",
+        "*": "",  # emphasis in Markdown, which models leave out of quotes
         "‐": "-", "‑": "-", "‒": "-", "–": "-", "—": "-", "―": "-", "−": "-",
     }
 )  # fmt: skip
@@ -237,7 +238,7 @@ def surfaces_of(name: str, aliases: Iterable[str]) -> list[str]:
 
 
 def _content_words(text: str) -> set[str]:
-    words = {word.casefold().replace("’", "'") for word in _WORD.findall(text)}
+    words = {word.casefold().replace("’", "'").strip("_") for word in _WORD.findall(text)}
     return words - FUNCTION_WORDS
 
 

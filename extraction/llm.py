@@ -155,11 +155,12 @@ def _object(**properties: Any) -> dict[str, Any]:
     }
 
 
-def _vocabulary(schema: Schema) -> dict[str, list[str]]:
+def _vocabulary(schema: Schema) -> dict[str, Any]:
     """The schema as lines of the prompt, in a fixed order."""
     return {
         "types": [_line(t.name, t.description) for _, t in sorted(schema.entities.items())],
         "relations": [_relation_line(relation) for _, relation in sorted(schema.relations.items())],
+        "qualified": any(relation.qualifiers for relation in schema.relations.values()),
         "properties": [
             _line(f"{p.name} of {_either(p.domain)} ({p.datatype})", p.description)
             for _, p in sorted(schema.properties.items())

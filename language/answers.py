@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 MAX_PROBLEMS = 12
+_NEEDED = object()
 _THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 _TYPES: Mapping[str, Callable[[Any], bool]] = {
     "object": lambda value: isinstance(value, dict),
@@ -45,9 +46,10 @@ class Reading:
 def read_answer(text: str, schema: Mapping[str, Any], *, drop: bool = False) -> Reading:
     """Find the JSON object in a text and hold it against the schema.
 
-    Text around the object, code fences and a block of thinking before it are passed over. Keys that the
-    schema does not know are removed where it forbids them. With ``drop``, list items that do not fit are left
-    out and named in ``dropped`` instead of spoiling the whole answer.
+    Models leave out what is empty: a missing list or nullable value is filled in, unless everything that is
+    required is missing. Text around the object, code fences and a block of thinking before it are passed
+    over. Keys that the schema does not know are removed where it forbids them. With ``drop``, list items that
+    do not fit are left out and named in ``dropped`` instead of spoiling the whole answer.
     """
     best: Reading | None = None
     for value in _objects(text):
@@ -139,10 +141,14 @@ class _Fitting:
         return best.value
 
     def _object(self, value: dict[str, Any], schema: Mapping[str, Any], place: str) -> dict[str, Any]:
-        for name in schema.get("required", ()):
+        properties = schema["properties"]
+        required = schema.get("required", ())
+        missing = [name for name in required if name not in value]
+        if len(missing) < len(required):
+            value = {**{n: e for n in missing if (e := _nothing(properties[n])) is not _NEEDED}, **value}
+        for name in required:
             if name not in value:
                 self._wrong(f"{place}.{name} is missing")
-        properties = schema["properties"]
         fitted = {
             n: self.value(v, properties[n], f"{place}.{n}") for n, v in value.items() if n in properties
         }
@@ -185,6 +191,14 @@ class _Fitting:
     def _wrong(self, problem: str) -> None:
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(problem)
+
+
+def _nothing(schema: Mapping[str, Any]) -> Any:
+    """What a left-out key means: no items, or null; ``_NEEDED`` where it cannot be left out."""
+    names = schema.get("type")
+    if names == "array" and not schema.get("minItems"):
+        return []
+    return None if isinstance(names, list) and "null" in names else _NEEDED
 
 
 def _short(value: Any) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Protocol
 
-from kg.errors import LanguageModelError
+from kg.errors import LanguageModelError, ServiceUnavailable
 from language.answers import Reading, read_answer
 from language.limits import Limiter
 from language.request import Message, Request, estimate_tokens
@@ -160,7 +160,11 @@ class OpenAIChatModel:
                 break
             log.info("%s: an answer of %s does not fit: %s", purpose, self._name, reading.problems[0])
             repair = replace(request, messages=repair_messages(messages, reply, reading.problems))
-            reply = spent.add(await self._ask(request, repair, spent))
+            try:
+                reply = spent.add(await self._ask(request, repair, spent))
+            except ServiceUnavailable as problem:
+                why = f"{_why(reply, reading.problems)}, and it could not be repaired: {problem.what}"
+                raise self._unusable(request, why.rstrip("."), spent, reply.text) from None
             reading = read_answer(reply.text, schema)
         if reading.problems:
             reading = read_answer(reply.text, schema, drop=True)

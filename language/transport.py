@@ -238,7 +238,7 @@ class Transport:
             return ServiceUnavailable(
                 f"the language model cannot be reached: {what}, {tries}.",
                 where=self.base_url,
-                hint="Start the server, or set the base URL (LORE_LANGUAGE_BASE_URL) to one that runs.",
+                hint="Start the server, or set base_url under [language] (LORE_LANGUAGE__BASE_URL).",
             )
         return LanguageModelError(f"the server sent {what}, {tries}.", where=self._where())
 

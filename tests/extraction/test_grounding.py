@@ -92,6 +92,16 @@ def test_a_negation_before_a_quote_denies_it(text: str, quote: str, denied: bool
     assert passage.denies(found) is denied
 
 
+def test_emphasis_in_markdown_is_looked_through() -> None:
+    text = "**Alien** is a *1979* film by _Ridley Scott_."
+    found = Passage(text, 0, len(text)).align("Alien is a 1979 film")
+    assert found is not None
+    assert (text[found.start : found.end], found.quality) == ("Alien** is a *1979* film", Quality.FOLDED)
+    found = Passage(text, 0, len(text)).align("a 1979 film by Ridley Scott")
+    assert found is not None
+    assert "Ridley Scott" in text[found.start : found.end]
+
+
 def test_a_passage_ends_at_its_bounds() -> None:
     low = TEXT.index("The film stars")
     passage = Passage(TEXT, low, len(TEXT))

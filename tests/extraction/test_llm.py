@@ -396,6 +396,18 @@ def test_the_answer_schema_is_strict_and_holds_the_vocabulary() -> None:
     assert "none of" in fit(good, schema).problems[0]
 
 
+def test_a_schema_without_qualifiers_does_not_mention_them() -> None:
+    plain = parse_schema(
+        '[entity.Film]\n[entity.Person]\n[relation.STARS]\ndomain=["Film"]\nrange=["Person"]'
+    )
+    document = Document.of(TEXT, "alien.txt")
+    for schema, mentioned in ((SCHEMA, True), (plain, False)):
+        extractor = LanguageModelExtractor(OpenAIChatModel("m", "http://127.0.0.1:9"), schema)
+        request = extractor.request(document, Chunk(document.id, 0, 0, len(TEXT)))
+        assert ("qualifiers" in request.messages[0]["content"]) is mentioned
+        assert ("qualifiers" in json.dumps(request.schema)) is mentioned
+
+
 def test_the_fingerprint_follows_what_the_output_depends_on() -> None:
     model = OpenAIChatModel("m", "http://127.0.0.1:9")
     base = LanguageModelExtractor(model, SCHEMA)

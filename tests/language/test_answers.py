@@ -78,6 +78,22 @@ def test_each_rule_of_a_schema(schema: dict[str, Any], good: Any, bad: Any) -> N
     assert len(fit(bad, schema).problems) == 1
 
 
+def test_what_is_empty_may_be_left_out_but_not_everything() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string"},
+            "aliases": {"type": "array", "items": {"type": "string"}},
+            "note": {"type": ["string", "null"]},
+        },
+        "required": ["name", "aliases", "note"],
+        "additionalProperties": False,
+    }
+    assert fit({"name": "x"}, schema).value == {"name": "x", "aliases": [], "note": None}
+    assert fit({"note": "x"}, schema).problems == ("answer.name is missing",)
+    assert len(fit({"error": "busy"}, schema).problems) == 3
+
+
 def test_problems_name_their_place_and_are_bounded() -> None:
     schema = {"type": "array", "items": NUMBER}
     reading = fit([{"n": 1}, {"n": "x"}], schema)

@@ -186,7 +186,7 @@ def test_a_dead_address_is_named_with_a_hint() -> None:
     with pytest.raises(ServiceUnavailable) as caught:
         asyncio.run(run())
     assert "http://127.0.0.1:9/v1" in caught.value.message
-    assert "LORE_LANGUAGE_BASE_URL" in caught.value.message
+    assert "LORE_LANGUAGE__BASE_URL" in caught.value.message
 
 
 def test_openai_without_a_key_is_not_even_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,6 +301,15 @@ def test_an_answer_that_stays_bad_is_refused_with_its_reason_and_its_cost(server
     assert caught.value.answer == '{"n": null}'
     assert caught.value.prompt_tokens > 0
     assert caught.value.completion_tokens >= 2
+
+
+def test_a_repair_that_fails_does_not_hide_what_was_paid(server: LanguageServer) -> None:
+    server.faults.extend([Fault.text("no"), *[Fault.status(503)] * 3])
+    with pytest.raises(
+        LanguageModelError, match="could not be repaired: the server answered HTTP 503"
+    ) as caught:
+        ask(server, schema=NUMBER)
+    assert caught.value.prompt_tokens > 0
 
 
 def test_a_cut_answer_is_named_as_cut(server: LanguageServer) -> None:
