@@ -23,7 +23,8 @@ from language.chat import ChatModel
 from language.prompts import DATA_RULE, fenced, load_prompt
 from language.request import Message, Request
 
-MAX_TOKENS = 4096
+MAX_TOKENS = 8192
+"""Room for about 100 facts, or for 30 and the thinking of a model that thinks before it answers."""
 PROMPT = "extract.v1"
 
 

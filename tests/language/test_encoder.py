@@ -121,7 +121,7 @@ def _encode_in_another_process(base_url: str, folder: Path, texts: list[str]) ->
 
 
 def test_two_processes_share_a_folder(server: LanguageServer, encoder: OpenAIEncoder, tmp_path: Path) -> None:
-    texts = [f"text {number}" for number in range(12)]
+    texts = [f"text {number}" for number in range(6)]
     context = multiprocessing.get_context("spawn")
     other = context.Process(target=_encode_in_another_process, args=(server.base_url, tmp_path, texts))
     other.start()
