@@ -22,17 +22,19 @@ from kg.stores import gate
 from kg.stores.embedded_dialect import Vocabulary, translate
 from kg.stores.embedded_files import REBUILD, Folder, check_header, delete_database
 from kg.stores.embedded_finding import find
+from kg.stores.embedded_loading import write_all
 from kg.stores.embedded_reading import Statement, one_line, open_database, run
 from kg.stores.embedded_sandbox import Sandbox, copy_database
 from kg.stores.embedded_scanning import graph_schema, scan_edges, scan_nodes
 from kg.stores.embedded_tables import MARKER, Catalog, declare_schema
-from kg.stores.embedded_writing import write_all, write_delta
+from kg.stores.embedded_writing import write_delta
 from kg.stores.store import Delta, GraphSchema, Hit, Projection, StoreVersion
 
 APPLIES_PER_CHECKPOINT = 50
 ROWS_PER_CHECKPOINT = 200_000
 LOAD_POOL_BYTES = 1 << 30
 _DEFAULT_POOL_MEGABYTES = 256
+_LEAST_POOL_MEGABYTES = 48
 _CLOSE_WAIT = 10.0
 
 
@@ -119,8 +121,13 @@ class EmbeddedStore:
                 )
             if delta.version < shown.version:
                 return
-            with opened.reading() as database, _connected(database) as connection:
-                opened.catalog = _guarded(write_delta, connection, opened.catalog, delta)
+            try:
+                self._write(opened, delta)
+            except StoreError as problem:
+                # Every apply since the last checkpoint holds some memory.
+                if "buffer pool is full" not in problem.what or not self._checkpoint(opened):
+                    raise
+                self._write(opened, delta)
             self._n_applies += 1
             self._n_rows += delta.n_rows
             if self._n_applies >= APPLIES_PER_CHECKPOINT or self._n_rows >= ROWS_PER_CHECKPOINT:
@@ -252,16 +259,22 @@ class EmbeddedStore:
         try:
             with _connected(database) as connection:
                 catalog = _guarded(declare_schema, connection, self._schema)
-                _guarded(write_all, connection, catalog, projection)
+                _guarded(write_all, connection, catalog, projection, self._folder.spill)
                 connection.execute("CHECKPOINT").close()
         finally:
             database.close()
 
-    def _checkpoint(self, opened: _Opened) -> None:
+    def _write(self, opened: _Opened, delta: Delta) -> None:
+        with opened.reading() as database, _connected(database) as connection:
+            opened.catalog = _guarded(write_delta, connection, opened.catalog, delta)
+
+    def _checkpoint(self, opened: _Opened) -> bool:
         # It waits for readers and gives up after a while: the next apply tries again.
         with suppress(RuntimeError), _connected(opened.database) as connection:
             connection.execute("CHECKPOINT").close()
             self._n_applies = self._n_rows = 0
+            return True
+        return False
 
     def _stamp(self) -> tuple[str, int, str]:
         """What a copy is a copy of."""
@@ -315,9 +328,10 @@ def _read_version(database: Any) -> StoreVersion:
 
 def _pool_bytes() -> int:
     text = os.environ.get("LORE_BUFFER_POOL_MB", str(_DEFAULT_POOL_MEGABYTES))
-    if not text.isdigit() or not 16 <= int(text) <= 1 << 20:
+    if not text.isdigit() or not _LEAST_POOL_MEGABYTES <= int(text) <= 1 << 20:
         raise ConfigurationError(
-            f"{text!r} is no number of megabytes from 16 on.", where="LORE_BUFFER_POOL_MB"
+            f"{text!r} is no number of megabytes from {_LEAST_POOL_MEGABYTES} on.",
+            where="LORE_BUFFER_POOL_MB",
         )
     return int(text) << 20
 

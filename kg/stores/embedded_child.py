@@ -46,8 +46,13 @@ def main() -> None:
         if "open" in message:
             if database is not None:
                 database.close()
-            database = _open(message["open"], int(message["pool"]))
-            write_message(answers, {"rows": []})
+            try:
+                database = _open(message["open"], int(message["pool"]))
+            except LoreError as problem:
+                database = None
+                write_message(answers, _error(problem))
+            else:
+                write_message(answers, {"rows": []})
         else:
             write_message(answers, _answer(database, message))
 
@@ -73,7 +78,10 @@ def _answer(database: Any, message: dict[str, Any]) -> dict[str, Any]:
     try:
         return {"rows": run(database, statement, limit=int(message["limit"]), timeout=timeout)}
     except LoreError as problem:
-        return {"error": type(problem).__name__, "what": problem.what, "hint": problem.hint}
+        return _error(problem)
     except (MemoryError, RecursionError):
-        failed = QueryFailed("the query needs more memory than it may have.")
-        return {"error": "QueryFailed", "what": failed.what, "hint": None}
+        return _error(QueryFailed("the query needs more memory than it may have."))
+
+
+def _error(problem: LoreError) -> dict[str, Any]:
+    return {"error": type(problem).__name__, "what": problem.what, "hint": problem.hint}

@@ -8,6 +8,7 @@
       graph-7.lbug          the database
       graph-7.lbug.wal      what has been committed since the last checkpoint
       readers/              copies that queries of strangers run on; thrown away when the owner opens
+      loading/              rows that wait during a full load; thrown away when the owner opens
 
 A file that ``current`` does not name is rubbish of a load that did not finish, and is deleted on opening.
 """
@@ -65,6 +66,11 @@ class Folder:
         """Where copies for the queries of strangers go."""
         return self.path / "readers"
 
+    @property
+    def spill(self) -> Path:
+        """Where a full load keeps rows that wait."""
+        return self.path / "loading"
+
     def current(self) -> Path:
         """The database file that counts; it may not exist yet."""
         try:
@@ -104,6 +110,7 @@ class Folder:
 
     def _clean(self) -> None:
         shutil.rmtree(self.readers, ignore_errors=True)
+        shutil.rmtree(self.spill, ignore_errors=True)
         try:
             kept = self.current().name
         except StoreError:

@@ -29,7 +29,7 @@ def call(name: Token, arguments: Sequence[str]) -> str:
 
 
 def own_list(text: str) -> str:
-    """The same list as a value of its own: on a part of another value the engine's lambdas see a wrong row."""
+    """The list as a value of its own: in a part of another value the engine's lambdas see a wrong row."""
     return f"list_concat({text}, [])"
 
 

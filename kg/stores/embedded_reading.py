@@ -181,7 +181,7 @@ def _as_failure(problem: BaseException, timeout: float) -> QueryFailed:
             f"the query took longer than {timeout:g} seconds.",
             hint="Start from fewer nodes, shorten the paths, or raise the timeout.",
         )
-    if "buffer pool is full" in text.lower() or isinstance(problem, MemoryError):
+    if "buffer pool is full" in text.lower() or "bad_alloc" in text or isinstance(problem, MemoryError):
         return QueryFailed(
             "the query needs more memory than it may have.",
             hint="Start from fewer nodes, shorten the paths, or add a LIMIT.",

@@ -35,6 +35,7 @@ WAIT_FOR_COPY = 1.0
 """A copy that took longer than this (seconds) is renewed beside the queries, not before them."""
 _CLONE = 0x40049409  # FICLONE of linux/fs.h: share the blocks where the file system can
 _POOL_BYTES = 64 << 20
+_FOLD_POOL_BYTES = 512 << 20
 _START_WAIT = 20.0
 _MAX_REPLY_BYTES = 4 * MAX_RESULT_BYTES
 _ERRORS: Mapping[str, type[QueryFailed]] = {"QueryTimeout": QueryTimeout, "QueryFailed": QueryFailed}
@@ -76,12 +77,25 @@ class Sandbox:
             with self._list_lock:
                 child = self._idle.pop()
             try:
-                return child.run(self._fresh_copy(), statement, limit=limit, timeout=timeout)
+                return self._run_in(child, statement, limit, timeout)
             finally:
                 with self._list_lock:
                     self._idle.append(child)
         finally:
             self._free.release()
+
+    def _run_in(
+        self, child: _Child, statement: Statement, limit: int, timeout: float
+    ) -> list[dict[str, Any]]:
+        path = self._fresh_copy()
+        try:
+            return child.run(path, statement, limit=limit, timeout=timeout)
+        except StoreError:
+            # The copy cannot be opened: whoever damaged it did not reach the database.
+            with self._copy_lock:
+                if self._copy is not None and self._copy.path == path:
+                    self._copy = None
+            return child.run(self._fresh_copy(), statement, limit=limit, timeout=timeout)
 
     def close(self) -> None:
         """End the children and delete the copies."""
@@ -174,9 +188,13 @@ class _Child:
         if self._process is None or self._process.poll() is not None:
             self.end()
             self._process = _start()
-        if self._ask({"open": str(copy), "pool": _POOL_BYTES}, _START_WAIT) is None:
+        reply = self._ask({"open": str(copy), "pool": _POOL_BYTES}, _START_WAIT)
+        if reply is None:
             self.end()
             raise ServiceUnavailable("the query process does not start.")
+        if "error" in reply:
+            self.end()
+            raise StoreError(f"the copy for queries is damaged: {reply['what']}")
         self._opened = copy
 
     def _ask(self, message: Mapping[str, Any], wait: float) -> dict[str, Any] | None:
@@ -234,7 +252,7 @@ def _fold_log(path: Path) -> None:
     log = path.with_name(path.name + ".wal")
     if not log.exists() or not log.stat().st_size:
         return
-    database = open_database(str(path), buffer_pool_bytes=_POOL_BYTES, threads=1)
+    database = open_database(str(path), buffer_pool_bytes=_FOLD_POOL_BYTES, threads=1)
     try:
         connection = ladybug.Connection(database)
         connection.execute("CHECKPOINT").close()

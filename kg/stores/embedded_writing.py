@@ -1,15 +1,14 @@
-"""Writing the embedded graph: one delta in one transaction, or everything at once into a new file.
+"""Writing the embedded graph: one delta in one transaction.
 
 A delta goes through ``LOAD FROM $rows`` only: of all the ways to write rows it alone is fast, keeps its
-promises when the process is killed, and plans through the primary keys. Bulk loading (``COPY``) is thrice as
-fast but tears when it shares a transaction, so it only ever fills a new file.
+promises when the process is killed, and plans through the primary keys.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -28,10 +27,9 @@ from kg.stores.embedded_tables import (
     declare_more,
     quoted,
 )
-from kg.stores.store import Delta, Projection
+from kg.stores.store import Delta
 
 ROWS_PER_STATEMENT = 20_000
-ROWS_PER_COPY = 200_000
 
 
 def write_delta(connection: Any, catalog: Catalog, delta: Delta) -> Catalog:
@@ -40,25 +38,25 @@ def write_delta(connection: Any, catalog: Catalog, delta: Delta) -> Catalog:
     Raises :class:`~kg.errors.StoreError` where a row names an endpoint that is not there; nothing is written.
     """
     catalog = _declare(connection, catalog, delta)
-    writer = _Writer(connection, catalog)
+    writer = Writer(connection, catalog)
     connection.execute("BEGIN TRANSACTION").close()
     try:
         writer.delete_edges(_stack_edges(delta))
         writer.delete_mentions(
             pa.concat_arrays([*_chunks_of(delta.documents), *_chunks_of(delta.gone_documents)])
         )
-        for type_, rows in _split(delta.gone_nodes, "type"):
+        for type_, rows in split_rows(delta.gone_nodes, "type"):
             writer.delete_nodes(type_, rows["id"])
         writer.delete_nodes(CHUNK, delta.gone_chunks["id"])
         writer.delete_nodes(DOCUMENT, delta.gone_documents["id"])
-        for type_, rows in _split(delta.nodes, "type"):
+        for type_, rows in split_rows(delta.nodes, "type"):
             writer.merge_nodes(type_, entity_columns(rows, catalog.nodes[type_]))
         writer.merge_nodes(DOCUMENT, delta.documents)
         writer.write_chunks(delta.chunks)
-        for (predicate, *ends), rows in _split(delta.edges, "predicate", "source_type", "target_type"):
+        for (predicate, *ends), rows in split_rows(delta.edges, "predicate", "source_type", "target_type"):
             columns = edge_columns(rows, catalog.edges[predicate])
             writer.create_edges(predicate, (ends[0], ends[1]), columns)
-        for type_, rows in _split(delta.mentions, "entity_type"):
+        for type_, rows in split_rows(delta.mentions, "entity_type"):
             writer.create_edges(MENTIONS, (CHUNK, type_), mention_columns(rows))
         writer.set_marker(delta.version, delta.token)
         connection.execute("COMMIT").close()
@@ -70,37 +68,7 @@ def write_delta(connection: Any, catalog: Catalog, delta: Delta) -> Catalog:
     return catalog
 
 
-def write_all(connection: Any, catalog: Catalog, projection: Projection) -> Catalog:
-    """Fill a new, empty database with everything a projection streams, the marker last.
-
-    Raises :class:`~kg.errors.StoreError` where rows contradict each other; throw the file away then.
-    """
-    loader = _Loader(connection, catalog)
-    for batch in projection.batches("nodes"):
-        for type_, rows in _split(pa.Table.from_batches([batch]), "type"):
-            loader.add_nodes(type_, rows)
-    for batch in projection.batches("documents"):
-        loader.add(DOCUMENT, None, pa.Table.from_batches([batch]))
-    for batch in projection.batches("chunks"):
-        chunks = pa.Table.from_batches([batch])
-        loader.add(CHUNK, None, chunks)
-        ends = pa.table({"source": chunks["id"], "target": chunks["document"]})
-        loader.add(PART_OF, (CHUNK, DOCUMENT), ends)
-    loader.flush_nodes()
-    for batch in projection.batches("edges"):
-        for (predicate, source, target), rows in _split(
-            pa.Table.from_batches([batch]), "predicate", "source_type", "target_type"
-        ):
-            loader.add_edges(predicate, (source, target), rows)
-    for batch in projection.batches("mentions"):
-        for type_, rows in _split(pa.Table.from_batches([batch]), "entity_type"):
-            loader.add(MENTIONS, (CHUNK, type_), mention_columns(rows))
-    loader.flush()
-    _Writer(connection, loader.catalog).set_marker(projection.version, projection.token)
-    return loader.catalog
-
-
-class _Writer:
+class Writer:
     """Statements on one connection, inside whatever transaction is open; Arrow tables stay alive with it."""
 
     def __init__(self, connection: Any, catalog: Catalog) -> None:
@@ -110,7 +78,7 @@ class _Writer:
 
     def delete_edges(self, edges: pa.Table) -> None:
         """Delete edges by endpoints and id; those that are not there are passed over."""
-        for (predicate, source, target), rows in _split(edges, "predicate", "source_type", "target_type"):
+        for (predicate, source, target), rows in split_rows(edges, "predicate", "source_type", "target_type"):
             self._run(
                 f"MATCH (a:{quoted(source)}) WHERE a.id = c0 WITH a, c1, c2 "
                 f"MATCH (a)-[r:{quoted(predicate)}]->(b:{quoted(target)}) "
@@ -197,83 +165,41 @@ class _Writer:
         return done
 
 
-class _Loader:
-    """Gathers rows by table and bulk-loads them in large pieces."""
-
-    def __init__(self, connection: Any, catalog: Catalog) -> None:
-        self.catalog = catalog
-        self._writer = _Writer(connection, catalog)
-        self._waiting: dict[tuple[str, Pair | None], list[pa.Table]] = {}
-        self._n_waiting: dict[tuple[str, Pair | None], int] = {}
-
-    def add_nodes(self, type_: str, rows: pa.Table) -> None:
-        """Take entities of one type."""
-        if type_ not in self.catalog.nodes:
-            self._grow([type_], {})
-        self.add(type_, None, entity_columns(rows, self.catalog.nodes[type_]))
-
-    def add_edges(self, predicate: str, pair: Pair, rows: pa.Table) -> None:
-        """Take edges of one relation between two types."""
-        if pair not in self.catalog.pairs.get(predicate, ()):
-            self._grow([], {predicate: [pair]})
-        self.add(predicate, pair, edge_columns(rows, self.catalog.edges[predicate]))
-
-    def add(self, table: str, pair: Pair | None, rows: pa.Table) -> None:
-        """Take rows with the columns of the table, endpoints first for a relation."""
-        key = (table, pair)
-        self._waiting.setdefault(key, []).append(rows)
-        self._n_waiting[key] = self._n_waiting.get(key, 0) + rows.num_rows
-        # Edges must wait until all their endpoints are there.
-        if self._n_waiting[key] >= ROWS_PER_COPY and table != PART_OF:
-            self._copy(key)
-
-    def flush_nodes(self) -> None:
-        """Load the nodes that wait."""
-        for key in [key for key in self._waiting if key[1] is None]:
-            self._copy(key)
-
-    def flush(self) -> None:
-        """Load all that waits."""
-        for key in list(self._waiting):
-            self._copy(key)
-
-    def _copy(self, key: tuple[str, Pair | None]) -> None:
-        rows = pa.concat_tables(self._waiting.pop(key))
-        self._n_waiting.pop(key)
-        if rows.num_rows:
-            self._writer.copy(*key, rows.combine_chunks())
-
-    def _grow(self, types: Iterable[str], pairs: Mapping[str, Iterable[Pair]]) -> None:
-        self.catalog = declare_more(self._writer.connection, self.catalog, types, pairs)
-
-
 def entity_columns(rows: pa.Table, columns: Mapping[str, pa.DataType]) -> pa.Table:
     """Rows of NODE_FIELDS with their properties spread over the columns of an entity table."""
-    properties = [json.loads(text) if text else {} for text in rows["properties"].to_pylist()]
+    properties, places = _parsed(rows["properties"])
     arrays = []
     for name, kind in columns.items():
         if name in rows.column_names:
             arrays.append(rows[name])
         else:
-            arrays.append(pa.array([_shown(found.get(name), kind) for found in properties], kind))
+            values = pa.array([_shown(found.get(name), kind) for found in properties], kind)
+            arrays.append(values.take(places))
     return pa.table(arrays, names=list(columns))
 
 
 def edge_columns(rows: pa.Table, columns: Mapping[str, pa.DataType]) -> pa.Table:
     """Rows of EDGE_FIELDS as source, target and the columns of a relation table."""
-    qualifiers = [json.loads(text) if text else {} for text in rows["qualifiers"].to_pylist()]
+    qualifiers, places = _parsed(rows["qualifiers"])
     arrays = [rows["source"], rows["target"]]
     for name, kind in columns.items():
         if name in rows.column_names:
             arrays.append(rows[name])
         else:
-            arrays.append(pa.array([_shown([found.get(name)], kind) for found in qualifiers], kind))
+            values = pa.array([_shown([found.get(name)], kind) for found in qualifiers], kind)
+            arrays.append(values.take(places))
     return pa.table(arrays, names=["source", "target", *columns])
 
 
 def mention_columns(rows: pa.Table) -> pa.Table:
     """Rows of MENTION_FIELDS as chunk, entity and count."""
     return rows.select(["chunk", "entity", "count"])
+
+
+def _parsed(texts: pa.ChunkedArray) -> tuple[list[dict[str, Any]], pa.Array]:
+    """The different JSON objects in a column, and which of them every row has: most have an empty one."""
+    codes = pc.dictionary_encode(texts).combine_chunks()
+    return [json.loads(text) if text else {} for text in codes.dictionary.to_pylist()], codes.indices
 
 
 def _shown(values: list[Any] | None, kind: pa.DataType) -> Any:
@@ -304,7 +230,7 @@ def _declare(connection: Any, catalog: Catalog, delta: Delta) -> Catalog:
     types = {*delta.nodes["type"].to_pylist(), *delta.gone_nodes["type"].to_pylist()}
     types |= set(delta.mentions["entity_type"].to_pylist())
     pairs: dict[str, set[Pair]] = {}
-    for (predicate, source, target), _ in _split(
+    for (predicate, source, target), _ in split_rows(
         _stack_edges(delta), "predicate", "source_type", "target_type"
     ):
         pairs.setdefault(predicate, set()).add((source, target))
@@ -320,7 +246,7 @@ def _chunks_of(documents: pa.Table) -> list[pa.Array]:
     return chunks or [pa.array([], pa.string())]
 
 
-def _split(rows: pa.Table, *names: str) -> Iterator[tuple[Any, pa.Table]]:
+def split_rows(rows: pa.Table, *names: str) -> Iterator[tuple[Any, pa.Table]]:
     """Split rows by the values of some columns: ``(value, rows)``, or ``(values, rows)`` for several."""
     if not rows.num_rows:
         return
