@@ -23,7 +23,7 @@ _INDEXES = {
     "lore_chunk_document": "CREATE INDEX `lore_chunk_document` IF NOT EXISTS FOR (c:Chunk) ON (c.document)",
     NAME_INDEX: (
         f"CREATE FULLTEXT INDEX `{NAME_INDEX}` IF NOT EXISTS FOR (n:Entity) ON EACH [n.name, n.aliases] "
-        "OPTIONS {indexConfig: {`fulltext.analyzer`: 'standard-folding'}}"
+        "OPTIONS {indexConfig: {`fulltext.analyzer`: 'standard-no-stop-words'}}"
     ),
 }
 

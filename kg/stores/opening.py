@@ -26,6 +26,10 @@ def open_store(
     :class:`~kg.errors.ConfigurationError` for any other kind of URL and for a missing password, and what
     opening the store raises.
     """
+    if not url.strip():
+        raise ConfigurationError(
+            "no graph store is named.", where="store.url", hint="Give a folder or bolt://host:port."
+        )
     scheme, separator, _ = url.partition("://")
     if not separator:
         from kg.stores.embedded import EmbeddedStore

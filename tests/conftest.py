@@ -1,0 +1,70 @@
+"""Fixtures for the whole suite: one real Neo4j server for the run, where one is to be had."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import pytest
+
+from kg.stores.opening import split_credentials
+
+_LAUNCHER = Path(__file__).resolve().parent.parent / "docker" / "neo4j" / "launch.py"
+_WHY_SKIPPED = pytest.StashKey[str]()
+
+
+class Neo4jServer(NamedTuple):
+    """A Neo4j server to test against. Tests wipe its default database."""
+
+    url: str
+    user: str
+    password: str
+
+
+@pytest.fixture(scope="session")
+def neo4j_server(pytestconfig: pytest.Config) -> Iterator[Neo4jServer]:
+    """The server that ``LORE_TEST_NEO4J`` names, else one started for the run."""
+    named = os.environ.get("LORE_TEST_NEO4J")
+    if named:
+        url, user, password = split_credentials(named)
+        yield Neo4jServer(url, user or "neo4j", password or "")
+        return
+    launcher = _load_launcher()
+    try:
+        launching = launcher.launch()
+        server = launching.__enter__()
+    except launcher.CannotLaunch as problem:
+        pytestconfig.stash[_WHY_SKIPPED] = str(problem)
+        pytest.skip(f"no Neo4j: {problem}")
+    try:
+        yield Neo4jServer(server.url, server.user, server.password)
+    finally:
+        launching.__exit__(None, None, None)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say it loudly where Neo4j was left out."""
+    why = config.stash.get(_WHY_SKIPPED, None)
+    if why is not None:
+        terminalreporter.section("NEO4J WAS NOT TESTED", sep="!", red=True, bold=True)
+        terminalreporter.line(why, red=True)
+        terminalreporter.line(
+            "Install OpenJDK 17 or later and Maven, or set LORE_TEST_NEO4J=bolt://user:password@host:port."
+        )
+
+
+def _load_launcher() -> ModuleType:
+    name = "neo4j_launcher"
+    if name not in sys.modules:
+        specification = importlib.util.spec_from_file_location(name, _LAUNCHER)
+        assert specification is not None
+        assert specification.loader is not None
+        module = importlib.util.module_from_spec(specification)
+        sys.modules[name] = module
+        specification.loader.exec_module(module)
+    return sys.modules[name]

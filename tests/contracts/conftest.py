@@ -1,0 +1,67 @@
+"""Both graph stores behind one fixture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kg.schema import Schema
+from kg.stores.opening import open_store
+from tests.conftest import Neo4jServer
+
+Opener = Callable[[Schema], Any]
+ENGINES = ["embedded", pytest.param("neo4j", marks=pytest.mark.neo4j)]
+
+
+@pytest.fixture(scope="session")
+def wipe_neo4j(neo4j_server: Neo4jServer) -> Iterator[Callable[[], None]]:
+    """Empty the server's database; constraints stay, which is what makes it cheap."""
+    from neo4j import GraphDatabase
+
+    with GraphDatabase.driver(
+        neo4j_server.url, auth=(neo4j_server.user, neo4j_server.password), notifications_min_severity="OFF"
+    ) as driver:
+
+        def wipe() -> None:
+            statement = "MATCH (n) WITH n LIMIT 10000 DETACH DELETE n RETURN count(*) AS n"
+            while driver.execute_query(statement, database_="neo4j").records[0]["n"]:
+                pass
+
+        yield wipe
+
+
+def _opener(request: pytest.FixtureRequest, engine: str, folder: Path) -> Iterator[Opener]:
+    stores: list[Any] = []
+    if engine == "neo4j":
+        server: Neo4jServer = request.getfixturevalue("neo4j_server")
+        request.getfixturevalue("wipe_neo4j")()
+        url, user, password = server
+    else:
+        url, user, password = str(folder / "graph"), "", ""
+
+    def opener(schema: Schema) -> Any:
+        for store in stores:
+            store.close()
+        stores[:] = [open_store(url, schema, user=user, password=password)]
+        return stores[0]
+
+    yield opener
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture(params=ENGINES)
+def open_graph(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
+    """Open an empty store of a schema; a second call closes it and opens it again."""
+    yield from _opener(request, request.param, tmp_path)
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def open_shared_graph(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Opener]:
+    """As ``open_graph``, once for all tests of a module that only read."""
+    yield from _opener(request, request.param, tmp_path_factory.mktemp("shared"))
