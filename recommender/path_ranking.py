@@ -4,7 +4,8 @@ One rare actor in common is weaker evidence than seven films of one director, an
 watches is none. So a path counts by its *support*, the number ``n`` of items in the history that reach the
 same place the same way, against ``e``, how many would by chance: ``n log(n / e) - n + e`` (the
 log-likelihood ratio of two Poisson rates, 0 where n is no more than e) plus ``n / (n + e)``, which orders
-what does not surprise.
+what does not surprise; and by the rarity of the places next to both items, ``log(n_items / n_items there) /
+log(n_items)``, the lower of the two: what most items share says little.
 """
 
 from __future__ import annotations
@@ -69,16 +70,23 @@ class PathRanker:
         ]
 
     def _score(self, walks: Walks, support: Ints, n_history: int) -> NDArray[np.float64]:
-        relation = self._graph.relation[walks.edges[:, 0]]
-        inverse = np.where(relation < self._n_relations, relation, relation - 2 * self._n_relations)
-        key = walks.nodes[:, 1] * (2 * self._n_relations) + inverse + self._n_relations
-        n_alike = np.searchsorted(self._keys, key, side="right") - np.searchsorted(self._keys, key)
-        expected = n_history * np.maximum(n_alike, 1) / self._n_items
+        share = self._share_alike(walks.nodes[:, 1], walks.edges[:, 0])
+        expected = n_history * share
         surprise = np.maximum(support * np.log(support / expected) - support + expected, 0.0)
         surprise[support <= expected] = 0.0
         insistence = surprise + support / (support + expected)
+        if walks.edges.shape[1] > 1:
+            share = np.maximum(share, self._share_alike(walks.nodes[:, -2], walks.edges[:, -1]))
+        rarity = -np.log(share) / np.log(max(self._n_items, 2))
         weight = self._relative[walks.edges].prod(axis=1)
-        return np.asarray(insistence * weight * LENGTH_DISCOUNT ** walks.edges.shape[1])
+        return np.asarray(insistence * rarity * weight * LENGTH_DISCOUNT ** walks.edges.shape[1])
+
+    def _share_alike(self, place: Ints, edge: Ints) -> NDArray[np.float64]:
+        """Share of all items that reach ``place`` over the relation of ``edge``, an edge into it."""
+        relation, n = self._graph.relation[edge], self._n_relations
+        key = place * (2 * n) + np.where(relation < n, relation + n, relation - n)
+        n_alike = np.searchsorted(self._keys, key, side="right") - np.searchsorted(self._keys, key)
+        return np.asarray(np.maximum(n_alike, 1) / self._n_items)
 
     def _support(self, walks: Walks) -> Ints:
         """How many sources share each walk's way: the relation of the first step and all after it."""
