@@ -7,13 +7,16 @@ Sentences are those that chunks are cut at, so no sentence reaches over the edge
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from extraction.sentences import sentences
 
+_UNNEEDED = ("torch", "cupy", "tensorflow", "mxnet", "jax")
 _HYPHENS = frozenset("-‐‑")
 _INITIAL_LAST = re.compile(r"(?<!\w)[A-Z]\.$")
 _INITIAL_FIRST = re.compile(r"\s[A-Z]\.\s")
@@ -71,9 +74,23 @@ def _whole(text: str) -> Iterator[tuple[int, int]]:
 
 @lru_cache(maxsize=1)
 def _tokenizer() -> Any:
-    import spacy
+    with _kept_out(_UNNEEDED):
+        import spacy
 
-    return spacy.blank("en").tokenizer
+        return spacy.blank("en").tokenizer
+
+
+@contextmanager
+def _kept_out(modules: tuple[str, ...]) -> Iterator[None]:
+    """Let an import find these modules missing: spaCy loads torch where it is installed, in two seconds and
+    half a gigabyte, and the tokeniser has no use for it."""
+    hidden = [name for name in modules if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None means: do not look for it
+    try:
+        yield
+    finally:
+        for name in hidden:
+            sys.modules.pop(name, None)
 
 
 def _sentence(text: str, offset: int, tokens: Any) -> Sentence:

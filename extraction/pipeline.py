@@ -58,6 +58,14 @@ class Metered(Protocol):
         """Name and amount of each thing spent since the extractor was made (tokens, dollars, calls)."""
 
 
+@runtime_checkable
+class Closing(Protocol):
+    """An extractor that holds connections open."""
+
+    async def close(self) -> None:
+        """Close them; the extractor may be used again and opens new ones."""
+
+
 class IngestInterrupted(KeyboardInterrupt):
     """Ctrl-C during an ingest; ``report`` says what was stored before it."""
 
@@ -113,6 +121,8 @@ async def ingest(
     try:
         await run.through(stream)
     finally:
+        if isinstance(extractor, Closing):
+            await extractor.close()
         failures.close()
         report.seconds = time.monotonic() - started
         if isinstance(extractor, Metered):

@@ -20,6 +20,7 @@ from loregraph.workspace import Workspace
 if TYPE_CHECKING:
     from extraction.llm import LanguageModelExtractor
     from language.calls import LedgeredChatModel, Price
+    from language.chat import OpenAIChatModel
 
 EXPECTED_ANSWER_TOKENS = 350
 """What one answer is taken to need in an estimate: about 25 facts or entities of a dense chunk."""
@@ -37,9 +38,12 @@ class Ingested:
 class _Metered:
     """The LLM extractor with the figures of its call ledger."""
 
-    def __init__(self, extractor: LanguageModelExtractor, model: LedgeredChatModel) -> None:
+    def __init__(
+        self, extractor: LanguageModelExtractor, model: LedgeredChatModel, client: OpenAIChatModel
+    ) -> None:
         self._extractor = extractor
         self._model = model
+        self._client = client
 
     @property
     def name(self) -> str:
@@ -51,6 +55,9 @@ class _Metered:
 
     async def extract(self, document: Document, chunk: Chunk) -> Extraction:
         return await self._extractor.extract(document, chunk)
+
+    async def close(self) -> None:
+        await self._client.close()
 
     def usage(self) -> Mapping[str, float]:
         totals = self._model.totals
@@ -155,30 +162,29 @@ def _extractor(workspace: Workspace, named: str | None) -> Iterator[Extractor]:
 
         yield LocalExtractor(workspace.schema)
     elif name == "llm":
-        with _language_model(workspace) as model:
-            from extraction.llm import LanguageModelExtractor
+        from extraction.llm import LanguageModelExtractor
 
-            yield _Metered(LanguageModelExtractor(model, workspace.schema), model)
+        with _language_model(workspace) as (model, client):
+            yield _Metered(LanguageModelExtractor(model, workspace.schema), model, client)
     else:
         raise UsageError(f"there is no extractor {name!r}.", hint="Known: local, llm.")
 
 
 @contextmanager
-def _language_model(workspace: Workspace) -> Iterator[LedgeredChatModel]:
+def _language_model(workspace: Workspace) -> Iterator[tuple[LedgeredChatModel, OpenAIChatModel]]:
     from language.calls import Budget, Calls, LedgeredChatModel
     from language.chat import OpenAIChatModel
 
     settings = workspace.settings.language
-    model = OpenAIChatModel(
+    client = OpenAIChatModel(
         settings.model,
         settings.base_url,
         settings.api_key.get_secret_value() or None,
         max_in_flight=settings.max_in_flight,
     )
     with Calls(workspace.calls_path) as calls:
-        yield LedgeredChatModel(
-            model, calls, budget=Budget(dollars=settings.budget_dollars), prices=_prices(workspace)
-        )
+        budget = Budget(dollars=settings.budget_dollars)
+        yield LedgeredChatModel(client, calls, budget=budget, prices=_prices(workspace)), client
 
 
 def _prices(workspace: Workspace) -> dict[str, Price]:

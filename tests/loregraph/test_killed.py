@@ -41,8 +41,8 @@ def contents(folder: Path) -> tuple[list[str], list[object]]:
         "query",
         "-w",
         folder,
-        "MATCH (a:Entity)-[r]->(b:Entity) RETURN a.id AS a, type(r) AS r, b.id AS b, r.support AS n "
-        "ORDER BY a, r, b",
+        "MATCH (a:Entity)-[r]->(b:Entity) RETURN a.id AS one, type(r) AS kind, b.id AS two, r.support AS n "
+        "ORDER BY one, kind, two",
         "--limit",
         100_000,
         "--json",
