@@ -98,8 +98,8 @@ def drop_out(values: Tensor, probability: float, generator: torch.Generator) -> 
     """Dropout whose randomness comes from ``generator``, so that a resumed run repeats it."""
     if probability == 0:
         return values
-    kept = torch.rand(values.shape, generator=generator, device=values.device) >= probability
-    return values * kept / (1 - probability)
+    kept = torch.empty_like(values, requires_grad=False).bernoulli_(1 - probability, generator=generator)
+    return values * kept.div_(1 - probability)
 
 
 def xavier(generator: torch.Generator, *shape: int) -> nn.Parameter:

@@ -125,9 +125,10 @@ class Kgat(GradientRecommender):
         rows = functional.embedding(self.ids(nodes), self.nodes).view(3, n_edges, -1)
         starts = np.flatnonzero(np.diff(relation, prepend=-1))
         ends = np.append(starts[1:], n_edges)
+        pieces = rows.split((ends - starts).tolist(), dim=1)
+        matrices = self.projections.unbind()  # split and unbind: their gradients are put together once
         projected = [
-            rows[:, start:end] @ self.projections[int(relation[start])]
-            for start, end in zip(starts, ends, strict=True)
+            piece @ matrices[number] for piece, number in zip(pieces, relation[starts].tolist(), strict=True)
         ]
         head, tail, wrong = torch.cat(projected, dim=1)
         vector = functional.embedding(self.ids(relation), self.relations)
@@ -143,9 +144,11 @@ class Kgat(GradientRecommender):
         for number, matrix in enumerate(self._matrices):
             neighbours = matrix @ layer[: matrix.shape[1]]
             own = layer[: matrix.shape[0]]
-            by_sum = (own + neighbours) @ self.sum_weights[number] + self.sum_biases[number]
-            by_product = (own * neighbours) @ self.product_weights[number] + self.product_biases[number]
-            layer = functional.leaky_relu(by_sum) + functional.leaky_relu(by_product)
+            by_sum = torch.addmm(self.sum_biases[number], own + neighbours, self.sum_weights[number])
+            by_product = torch.addmm(
+                self.product_biases[number], own * neighbours, self.product_weights[number]
+            )
+            layer = functional.leaky_relu_(by_sum) + functional.leaky_relu_(by_product)
             if self.training:
                 layer = drop_out(layer, self.config.message_dropout, self.generator)
             outputs.append(functional.normalize(layer[: self.n_core]))
