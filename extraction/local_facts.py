@@ -151,7 +151,11 @@ class _Assembly:
         return True
 
     def _is_topic(self, thing: Thing) -> bool:
-        return not thing.known and normalise_name(thing.name) == normalise_name(self.topic.name)
+        """Whether a name is the main entity's own, or its first part: "Alien" of "Alien: Romulus"."""
+        name = normalise_name(self.topic.name)
+        if any(start <= thing.start and thing.end <= end for start, end in self.reading.title_places):
+            return True
+        return not thing.known and normalise_name(thing.name) in (name, name.split(":")[0])
 
     def _name_again(self) -> None:
         """Mention every entity of the document wherever its full name or its surname stands."""

@@ -142,7 +142,7 @@ class ListReader:
         return Item(name, self._typing.of(name, wanted), position, end, stop, parenthesis)
 
     def _may_be_single(self, sentence: Sentence, start: int, end: int) -> bool:
-        """Whether a name of one word may stand alone: "stars Madonna.", but not "starring Hollywood stars"."""
+        """Whether a name of one word may stand alone: "stars Cher.", but not "starring Hollywood stars"."""
         if end - start > 1 or end == len(sentence) or not sentence.words[end][0].islower():
             return len(sentence.words[start]) > 1
         known = sentence.lowers[end] in FUNCTION_WORDS or sentence.lowers[end] in self._after
@@ -182,7 +182,7 @@ class ListReader:
             if unit is not None and inside and unit.end - end < 2:
                 break
             at, unit = end, replace(unit, start=end) if unit is not None and inside else line.units.get(end)
-        return at, unit
+        return (position, line.units.get(position)) if unit is None else (at, unit)
 
     def _leads_in(self, line: Line, unit: Unit) -> bool:
         """Whether a name may belong to what leads in the name meant: "Hong Kong" in "Hong Kong actor A"."""

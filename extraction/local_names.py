@@ -135,14 +135,21 @@ def title_end(sentence: Sentence, start: int) -> int:
     position = start
     while position < len(sentence):
         word = sentence.words[position]
-        if _is_capitalised(word) or word[:1].isdigit():
+        small = sentence.lowers[position] in _SMALL_IN_TITLES or word in ("'s", "’s", ":", "&", "!")
+        if _is_capitalised(word) or (word[:1].isdigit() and end == position):
             position += 1
             end = position
-        elif position > start and (word.lower() in _SMALL_IN_TITLES or word in ("'s", "’s", ":", "&", "!")):
+        elif position > start and small and not _opens_another(sentence, position):
             position += 1
         else:
             break
     return end
+
+
+def _opens_another(sentence: Sentence, position: int) -> bool:
+    """Whether "and" is followed by a new thing, "and the", and not by more of the same title."""
+    following = sentence.lowers[position + 1] if position + 1 < len(sentence) else ""
+    return sentence.lowers[position] == "and" and following in ("the", "a", "an")
 
 
 def _is_capitalised(word: str) -> bool:
