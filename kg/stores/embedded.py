@@ -16,14 +16,14 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from kg.errors import ConfigurationError, LoreError, StoreError
+from kg.errors import ConfigurationError, StoreError, UsageError
 from kg.schema import Schema
 from kg.stores import gate
 from kg.stores.embedded_dialect import Vocabulary, translate
 from kg.stores.embedded_files import REBUILD, Folder, check_header, delete_database
 from kg.stores.embedded_finding import find
 from kg.stores.embedded_loading import write_all
-from kg.stores.embedded_reading import Statement, one_line, open_database, run
+from kg.stores.embedded_reading import Statement, execute, open_database, run
 from kg.stores.embedded_sandbox import Sandbox, copy_database
 from kg.stores.embedded_scanning import graph_schema, scan_edges, scan_nodes
 from kg.stores.embedded_tables import MARKER, Catalog, declare_schema
@@ -236,6 +236,8 @@ class EmbeddedStore:
     def _statement(
         self, opened: _Opened, cypher: str, parameters: Mapping[str, Any] | None, limit: int
     ) -> Statement:
+        if limit < 1:
+            raise UsageError(f"a query returns at least one row, not {limit}.", where="limit")
         given = dict(parameters or {})
         items = gate.check(cypher, given)
         return translate(cypher, items, given, _vocabulary(opened.catalog), limit=limit)
@@ -247,7 +249,7 @@ class EmbeddedStore:
         database = open_database(str(path), buffer_pool_bytes=self._pool_bytes, threads=_n_threads())
         try:
             with _connected(database) as connection:
-                catalog = _guarded(declare_schema, connection, self._schema)
+                catalog = declare_schema(connection, self._schema)
         except BaseException:
             database.close()
             raise
@@ -258,20 +260,20 @@ class EmbeddedStore:
         database = open_database(str(path), buffer_pool_bytes=pool, threads=_n_threads())
         try:
             with _connected(database) as connection:
-                catalog = _guarded(declare_schema, connection, self._schema)
-                _guarded(write_all, connection, catalog, projection, self._folder.spill)
-                connection.execute("CHECKPOINT").close()
+                catalog = declare_schema(connection, self._schema)
+                write_all(connection, catalog, projection, self._folder.spill)
+                execute(connection, "CHECKPOINT")
         finally:
             database.close()
 
     def _write(self, opened: _Opened, delta: Delta) -> None:
         with opened.reading() as database, _connected(database) as connection:
-            opened.catalog = _guarded(write_delta, connection, opened.catalog, delta)
+            opened.catalog = write_delta(connection, opened.catalog, delta)
 
     def _checkpoint(self, opened: _Opened) -> bool:
         # It waits for readers and gives up after a while: the next apply tries again.
-        with suppress(RuntimeError), _connected(opened.database) as connection:
-            connection.execute("CHECKPOINT").close()
+        with suppress(StoreError), _connected(opened.database) as connection:
+            execute(connection, "CHECKPOINT")
             self._n_applies = self._n_rows = 0
             return True
         return False
@@ -306,23 +308,9 @@ def _connected(database: Any) -> Iterator[Any]:
         connection.close()
 
 
-def _guarded(work: Any, *arguments: Any) -> Any:
-    """Run a piece of work on the engine; its errors become ours."""
-    try:
-        return work(*arguments)
-    except LoreError:
-        raise
-    except (RuntimeError, MemoryError, IndexError) as problem:
-        raise StoreError(f"the graph cannot be written: {one_line(problem)}", hint=REBUILD) from None
-
-
 def _read_version(database: Any) -> StoreVersion:
     with _connected(database) as connection:
-        result = connection.execute(f"MATCH (m:{MARKER}) RETURN m.version, m.token")
-        try:
-            rows = result.get_all()
-        finally:
-            result.close()
+        rows = execute(connection, f"MATCH (m:{MARKER}) RETURN m.version, m.token")
     return StoreVersion(int(rows[0][0]), str(rows[0][1])) if rows else StoreVersion(0, "")
 
 

@@ -11,13 +11,13 @@ The same text gives the same rows on both stores, or is refused with the words t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kg.errors import QueryRefused
 from kg.stores.cypher import Group, Item, Items, Token, is_group, is_symbol, is_word, split_at
 from kg.stores.embedded_clauses import Clause, split_clauses
-from kg.stores.embedded_expressions import Expressions
+from kg.stores.embedded_expressions import Expressions, spelled
 from kg.stores.embedded_patterns import (
     EdgePattern,
     NodePattern,
@@ -31,6 +31,7 @@ from kg.stores.embedded_patterns import (
 from kg.stores.embedded_reading import HIDDEN, Statement
 from kg.stores.gate import CLAUSES
 
+_DIRECTIONS = ("ASC", "ASCENDING", "DESC", "DESCENDING")
 _MODIFIERS = ("ORDER BY", "SKIP", "LIMIT", "WHERE")
 _EVERYTHING = 10**15
 _LIST_FUNCTIONS = ("LABELS", "NODES", "RELATIONSHIPS", "KEYS", "COLLECT", "SPLIT", "RANGE", "TAIL")
@@ -74,7 +75,7 @@ class _Query:
         self._limit = limit
         self._n_fresh = 0
         self._counts = False
-        self._names: list[str] | None = []
+        self._names: list[str] = []
         self._compact: set[int] = set()
         self._lists: set[str] = set()
         self._expressions = Expressions(self)
@@ -88,7 +89,7 @@ class _Query:
             self._cap(clauses)
         text = self._clauses(clauses, {}, outermost=True)
         used = {name: self.parameters[name] for name in self._expressions.used}
-        return Statement(text, used, tuple(self._names or ()), frozenset(self._compact))
+        return Statement(text, used, tuple(self._names), frozenset(self._compact))
 
     def columns(self, variable: Variable) -> list[str]:
         """The properties that a node or relationship may have."""
@@ -183,9 +184,7 @@ class _Query:
         conditions += distinctness(edges)
         conditions += [self._expressions.text(found, scope) for found in inline]
         if self._counts:
-            conditions += [
-                f"`{name}`.`id` IS NOT NULL" for name in sorted(told) if not name.startswith(HIDDEN)
-            ]
+            conditions += [f"{spelled(name, scope.get(name))}.`id` IS NOT NULL" for name in sorted(told)]
         if where is not None:
             conditions.insert(0, self._expressions.text(where.items, scope))
         text = f"{clause.keyword} {', '.join(texts)}"
@@ -208,7 +207,7 @@ class _Query:
                 if node.variable in bound:
                     if tables is not None:
                         listed = ", ".join(f"'{name}'" for name in sorted(tables))
-                        test = f"label(`{node.variable}`) IN [{listed}]" if tables else "false"
+                        test = f"label({spelled(node.variable, known)}) IN [{listed}]" if tables else "false"
                         conditions.append(test)
                     continue
                 if known is not None and known.tables is not None:
@@ -259,7 +258,8 @@ class _Query:
             tables = None
         labels = ":" + "|".join(f"`{table}`" for table in sorted(tables)) if tables is not None else ""
         properties = f" {self._expressions.mapping(node.properties, scope)}" if node.properties else ""
-        return f"({f'`{name}`' if name else ''}{labels}{properties})"
+        variable = spelled(name, scope.get(name)) if name else ""
+        return f"({variable}{labels}{properties})"
 
     def _edge(
         self,
@@ -276,7 +276,7 @@ class _Query:
             tables = None
         variable = Variable("edge" if edge.hops is None else "edges", tables, optional)
         shortest = edge.mode != "TRAIL"
-        name = f"`{edge.variable}`" if edge.variable else ""
+        name = spelled(edge.variable, scope.get(edge.variable)) if edge.variable else ""
         if not name and n_edges > 1 and not shortest:
             name = self._fresh()
         if name and not shortest:
@@ -310,69 +310,76 @@ class _Query:
         after: Scope = {}
         texts: list[str] = []
         names: list[str] = []
-        star = False
-        for part in split_at(items, ","):
-            text, name, variable = self._projected(part, scope)
-            star = star or text == "*"
-            if text == "*":
-                after.update(scope)
-            elif variable is not None:
-                after[name] = variable
-                if _is_list(part):
-                    self._lists.add(name)
+        for part in self._expanded(split_at(items, ","), scope):
             if name_columns and _is_call(part, "properties"):
                 self._compact.add(len(names))
+            text, name, variable = self._projected(part, scope, keep=clause.keyword == "WITH")
+            after[name] = variable
+            if _is_list(part):
+                self._lists.add(name)
             texts.append(text)
             names.append(name)
-        if name_columns and not star and self._names is not None and not self._names:
+        if name_columns and not self._names:
             self._names = names
-        elif name_columns and star:
-            self._names = None
         if clause.keyword == "WITH":
             scope.clear()
         scope.update(after)
         return f"{clause.keyword} {distinct}{', '.join(texts)}"
 
-    def _projected(self, part: list[Item], scope: Scope) -> tuple[str, str, Variable | None]:
-        if not part:
-            raise QueryRefused("something is missing between two commas.")
-        if len(part) == 1 and is_symbol(part[0], "*"):
-            return "*", "*", None
+    def _expanded(self, parts: list[list[Item]], scope: Scope) -> list[list[Item]]:
+        """The parts of a projection, with ``*`` written out."""
+        found: list[list[Item]] = []
+        for part in parts:
+            if len(part) == 1 and is_symbol(part[0], "*"):
+                if not scope:
+                    raise QueryRefused("there is nothing that * could stand for.")
+                found += [[Token("name", name, 0, 0)] for name in sorted(scope)]
+            elif part:
+                found.append(part)
+            else:
+                raise QueryRefused("something is missing between two commas.")
+        return found
+
+    def _projected(self, part: list[Item], scope: Scope, *, keep: bool) -> tuple[str, str, Variable]:
+        """One item: its text, its name, and what the name stands for afterwards.
+
+        ``keep`` is for WITH, where a path of variable length stays what it is.
+        """
         alias = None
         if len(part) > 2 and is_word(part[-2], "AS") and isinstance(part[-1], Token):
             alias = part[-1].text
             part = part[:-2]
         first = part[0]
-        text = self._expressions.text(part, scope)
-        single = scope.get(first.text) if len(part) == 1 and isinstance(first, Token) else None
-        if single is not None and single.kind == "edges":
-            variable = Variable("value")
-            alias = alias or (first.text if isinstance(first, Token) else None)
+        own = first.text if len(part) == 1 and isinstance(first, Token) else None
+        known = scope.get(own) if own is not None else None
+        if keep and known is not None and own is not None:
+            text, variable = spelled(own, known), known
         else:
-            variable = single or Variable("value")
-        raw = self._cypher[part[0].start : part[-1].end]
-        name = alias if alias is not None else _plain_name(part) or raw
-        return (f"{text} AS `{alias}`" if alias is not None else text), name, variable
+            text, variable = self._expressions.text(part, scope), Variable("value")
+            if known is not None and known.kind != "edges":
+                variable = known
+        name = alias or own or self._cypher[part[0].start : part[-1].end]
+        if alias is None or (alias == own and known is not None):
+            return text, name, variable
+        # The engine takes a name that is known already for the old one.
+        fresh = self._fresh() if alias in scope else None
+        variable = replace(variable, spelled=fresh)
+        return f"{text} AS {spelled(alias, variable)}", name, variable
 
     def _order(self, items: Items, scope: Scope) -> str:
         keys = []
         for part in split_at(items, ","):
             first = part[0] if part else None
-            variable = scope.get(first.text) if isinstance(first, Token) else None
-            simple = len(part) == 1 or (
-                len(part) == 2 and is_word(part[1], "ASC", "ASCENDING", "DESC", "DESCENDING")
-            )
-            if (
-                variable is not None
-                and variable.kind in ("node", "edge")
-                and simple
-                and isinstance(first, Token)
-            ):
-                part = [first, Token("symbol", ".", 0, 0), Token("word", "id", 0, 0), *part[1:]]
-            text = self._expressions.text(part, scope)
-            if simple and isinstance(first, Token) and first.text in self._lists:
-                text = f"string(`{first.text}`) {' '.join(text.split()[1:])}".strip()
-            keys.append(text)
+            alone = len(part) == 1 or (len(part) == 2 and is_word(part[1], *_DIRECTIONS))
+            if alone and isinstance(first, Token) and first.text in scope:
+                known = scope[first.text]
+                if known.kind in ("node", "edge"):
+                    part = [first, Token("symbol", ".", 0, 0), Token("word", "id", 0, 0), *part[1:]]
+                elif first.text in self._lists:
+                    direction = self._expressions.text(part[1:], scope)
+                    keys.append(f"string({spelled(first.text, known)}) {direction}")
+                    continue
+            keys.append(self._expressions.text(part, scope))
         return ", ".join(keys)
 
     def _cap(self, clauses: list[Clause]) -> None:
@@ -399,13 +406,6 @@ def _has_count(items: Items) -> bool:
             if (item.opening == "{" and is_word(before, "COUNT")) or _has_count(item.items):
                 return True
     return False
-
-
-def _plain_name(part: list[Item]) -> str | None:
-    token = part[0]
-    return (
-        token.text if len(part) == 1 and isinstance(token, Token) and token.kind in ("word", "name") else None
-    )
 
 
 def _is_call(part: list[Item], name: str) -> bool:

@@ -91,8 +91,9 @@ class Expressions:
         text = self.literal(value)
         if len(text) > _LONGEST_LITERAL:
             raise QueryRefused(
-                f"${token.text} is too long for the inside of a list expression.",
-                hint="UNWIND the list and put the condition into WHERE.",
+                f"${token.text} is too long for this place.",
+                where=f"character {token.start + 1}",
+                hint="Inside list expressions keep parameters short; or UNWIND the list and use WHERE.",
             )
         return text
 
@@ -109,8 +110,8 @@ class Expressions:
             out.append(_number(item))
         elif item.kind == "parameter":
             value = self._context.parameters[item.text]
-            # Inside a lambda the engine knows no parameters.
-            if self._in_lambda:
+            # Inside a lambda the engine knows no parameters, and it has no type for an empty list in one.
+            if self._in_lambda or _holds_empty(value):
                 out.append(self._short_literal(item, value))
             else:
                 out.append(f"${item.text}")
@@ -154,7 +155,7 @@ class Expressions:
             out.append(item.text.upper())
             return at + 1, item.text.upper() in _OPERANDS
         known = scope.get(item.text)
-        name = _spelled(item.text, known)
+        name = spelled(item.text, known)
         if isinstance(after, Group) and after.opening == "{":
             out.append(self._projection(name, after, scope))
             return at + 2, True
@@ -229,11 +230,11 @@ class Expressions:
     def _comprehension(self, items: Items, scope: Scope) -> str:
         head, *value = split_at(items, "|")
         name, source, condition = _lambda_parts(head)
-        found, spelled, inner = self._list_and_scope(name, source, scope)
+        found, element, inner = self._list_and_scope(name, source, scope)
         if condition:
-            found = own_list(f"list_filter({found}, {spelled} -> {self._lambda(condition, inner)})")
+            found = own_list(f"list_filter({found}, {element} -> {self._lambda(condition, inner)})")
         if value:
-            found = f"list_transform({found}, {spelled} -> {self._lambda(value[0], inner)})"
+            found = f"list_transform({found}, {element} -> {self._lambda(value[0], inner)})"
         return found
 
     def _list_and_scope(self, name: str, source: Items, scope: Scope) -> tuple[str, str, Scope]:
@@ -247,8 +248,8 @@ class Expressions:
             kind = "edge" if scope[first.text].kind == "edges" else kind
         # The engine takes a name that is known outside for the outer one.
         self._n_lambdas += 1
-        spelled = f"`{HIDDEN}x{self._n_lambdas}`"
-        return own_list(self.text(source, scope)), spelled, {**scope, name: Variable(kind, spelled=spelled)}
+        element = f"`{HIDDEN}x{self._n_lambdas}`"
+        return own_list(self.text(source, scope)), element, {**scope, name: Variable(kind, spelled=element)}
 
     def _lambda(self, items: Items, scope: Scope) -> str:
         self._in_lambda += 1
@@ -301,7 +302,7 @@ class Expressions:
         groups = self._context.types if edge else self._context.labels
         tables = resolve(labels, groups, "relationship type" if edge else "label") or frozenset()
         listed = ", ".join(f"'{table}'" for table in sorted(tables))
-        quoted = _spelled(name, variable)
+        quoted = spelled(name, variable)
         test = f"label({quoted}) IN [{listed}]" if tables else "false"
         if variable.optional:
             return f"CASE WHEN {quoted} IS NULL THEN NULL ELSE {test} END"
@@ -311,10 +312,10 @@ class Expressions:
         lower = name.text.lower()
         if lower in ("any", "all", "none", "single"):
             variable, source, condition = _lambda_parts(group.items)
-            found, spelled, inner = self._list_and_scope(variable, source, scope)
+            found, element, inner = self._list_and_scope(variable, source, scope)
             if not condition:
                 raise QueryRefused(f"{name.text}() needs a WHERE.", where=f"character {name.start + 1}")
-            return f"{lower}({spelled} IN {found} WHERE {self._lambda(condition, inner)})"
+            return f"{lower}({element} IN {found} WHERE {self._lambda(condition, inner)})"
         if lower == "exists":
             if path_length_at(group.items, 0):
                 return self._context.existence(group.items, scope)
@@ -393,11 +394,18 @@ def _number(token: Token) -> str:
     return text
 
 
+def _holds_empty(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_empty, value.values()))
+    return isinstance(value, list | tuple) and (not value or any(map(_holds_empty, value)))
+
+
 def _quoted(name: str) -> str:
     return f"`{name}`"
 
 
-def _spelled(name: str, variable: Variable | None) -> str:
+def spelled(name: str, variable: Variable | None) -> str:
+    """What the engine calls a variable, in back-ticks."""
     return variable.spelled if variable is not None and variable.spelled else _quoted(name)
 
 

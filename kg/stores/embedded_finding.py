@@ -66,7 +66,7 @@ def _similar(database: Any, labels: str, wanted: str, limit: int) -> dict[str, C
         f"ORDER BY levenshtein(lower(n.name), $wanted), n.id LIMIT {limit}"
     )
     parameters: dict[str, Any] = {f"word{i}": word for i, word in enumerate(words)}
-    parameters |= {"wanted": wanted, "most": 1 + len(wanted) // 4}
+    parameters |= {"wanted": wanted, "most": 2 + len(wanted) // 3}
     return _candidates(database, text, parameters, limit)
 
 

@@ -18,7 +18,7 @@ MAX_RESULT_BYTES = 64 << 20
 """A result larger than this is refused: about the memory that its rows take as text."""
 LARGEST_DATABASE = 1 << 38
 HIDDEN = "_lore_"
-"""How the names begin that a translation makes up; columns of such names are not shown."""
+"""How the names begin that a translation makes up."""
 _NOT_ENTITIES = frozenset({"Document", "Chunk", "LoreMarker"})
 
 
@@ -69,6 +69,21 @@ def open_database(
         ) from None
 
 
+def execute(connection: Any, statement: str, parameters: Mapping[str, Any] | None = None) -> list[list[Any]]:
+    """Run a statement of ours and return its rows. Raises :class:`~kg.errors.StoreError` where it fails."""
+    try:
+        result = connection.execute(statement, dict(parameters or {}))
+        try:
+            rows: list[list[Any]] = result.get_all()
+            return rows
+        finally:
+            result.close()
+    except (RuntimeError, MemoryError, IndexError) as problem:
+        raise StoreError(
+            f"the graph cannot be read or written: {one_line(problem)}", hint="Run `lore store rebuild`."
+        ) from None
+
+
 def run(database: Any, statement: Statement, *, limit: int, timeout: float) -> list[dict[str, Any]]:
     """Run a statement on a connection of its own; return at most ``limit`` rows.
 
@@ -93,13 +108,12 @@ def run(database: Any, statement: Statement, *, limit: int, timeout: float) -> l
 
 def _fetch(result: Any, statement: Statement, limit: int) -> list[dict[str, Any]]:
     engine_names = result.get_column_names()
-    names = list(statement.names) or engine_names
-    shown = [i for i, name in enumerate(engine_names) if not name.startswith(HIDDEN)]
+    names = statement.names or engine_names
     rows: list[dict[str, Any]] = []
     size = 0
     while len(rows) < limit and result.has_next():
         row = result.get_next()
-        found = {names[i]: plain(row[i]) for i in shown}
+        found = dict(zip(names, map(plain, row), strict=True))
         for i in statement.compact:
             found[names[i]] = _without_nulls(found[names[i]])
         size += _weight(found)

@@ -23,7 +23,7 @@ from typing import Any
 
 import kg
 from kg.errors import QueryFailed, QueryTimeout, ServiceUnavailable, StoreError
-from kg.stores.embedded_reading import MAX_RESULT_BYTES, Statement, open_database
+from kg.stores.embedded_reading import MAX_RESULT_BYTES, Statement, execute, open_database
 
 Stamp = tuple[str, int, str]
 """Which content a copy shows: file name, ledger version, token."""
@@ -255,10 +255,8 @@ def _fold_log(path: Path) -> None:
     database = open_database(str(path), buffer_pool_bytes=_FOLD_POOL_BYTES, threads=1)
     try:
         connection = ladybug.Connection(database)
-        connection.execute("CHECKPOINT").close()
+        execute(connection, "CHECKPOINT")
         connection.close()
-    except RuntimeError as problem:
-        raise StoreError(f"the copy for queries cannot be made: {problem}") from None
     finally:
         database.close()
 

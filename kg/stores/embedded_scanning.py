@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from kg.facts import canonical_json
 from kg.schema import Schema
+from kg.stores.embedded_reading import execute
 from kg.stores.embedded_tables import (
     CHUNK,
     DOCUMENT,
@@ -130,8 +131,4 @@ def _batches(connection: Any, text: str, names: list[str], batch_rows: int) -> I
 
 
 def _count(connection: Any, statement: str) -> int:
-    result = connection.execute(statement)
-    try:
-        return int(result.get_next()[0])
-    finally:
-        result.close()
+    return int(execute(connection, statement)[0][0])

@@ -18,6 +18,7 @@ import pyarrow as pa
 from kg.errors import StoreError
 from kg.schema import Property, Schema
 from kg.stores.embedded_files import REBUILD
+from kg.stores.embedded_reading import execute
 
 MARKER = "LoreMarker"
 DOCUMENT = "Document"
@@ -108,17 +109,17 @@ def read_catalog(connection: Any) -> Catalog:
     nodes: dict[str, dict[str, pa.DataType]] = {}
     edges: dict[str, dict[str, pa.DataType]] = {}
     pairs: dict[str, frozenset[Pair]] = {}
-    for row in _rows(connection, "CALL show_tables() RETURN *"):
+    for row in execute(connection, "CALL show_tables() RETURN *"):
         name, kind = str(row[1]), str(row[2])
         columns = {
             str(column[1]): _arrow_type(str(column[2]))
-            for column in _rows(connection, f"CALL table_info('{name}') RETURN *")
+            for column in execute(connection, f"CALL table_info('{name}') RETURN *")
         }
         if kind == "NODE":
             nodes[name] = columns
         else:
             edges[name] = columns
-            found = _rows(connection, f"CALL show_connection('{name}') RETURN *")
+            found = execute(connection, f"CALL show_connection('{name}') RETURN *")
             pairs[name] = frozenset((str(pair[0]), str(pair[1])) for pair in found)
     return Catalog(nodes, edges, pairs)
 
@@ -173,7 +174,7 @@ def declare_more(
 
 def _declare(connection: Any, catalog: Catalog, statements: list[str]) -> Catalog:
     for statement in statements:
-        connection.execute(statement).close()
+        execute(connection, statement)
     return read_catalog(connection) if statements else catalog
 
 
@@ -238,12 +239,3 @@ def _arrow_type(name: str) -> pa.DataType:
     if name.endswith("[]"):
         return pa.list_(_FROM_ENGINE[name[:-2]])
     return _FROM_ENGINE[name]
-
-
-def _rows(connection: Any, statement: str) -> list[list[Any]]:
-    result = connection.execute(statement)
-    try:
-        rows: list[list[Any]] = result.get_all()
-        return rows
-    finally:
-        result.close()

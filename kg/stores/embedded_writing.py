@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from kg.errors import StoreError
 from kg.stores.embedded_files import REBUILD
+from kg.stores.embedded_reading import execute
 from kg.stores.embedded_tables import (
     CHUNK,
     DOCUMENT,
@@ -39,7 +40,7 @@ def write_delta(connection: Any, catalog: Catalog, delta: Delta) -> Catalog:
     """
     catalog = _declare(connection, catalog, delta)
     writer = Writer(connection, catalog)
-    connection.execute("BEGIN TRANSACTION").close()
+    execute(connection, "BEGIN TRANSACTION")
     try:
         writer.delete_edges(_stack_edges(delta))
         writer.delete_mentions(
@@ -59,11 +60,11 @@ def write_delta(connection: Any, catalog: Catalog, delta: Delta) -> Catalog:
         for type_, rows in split_rows(delta.mentions, "entity_type"):
             writer.create_edges(MENTIONS, (CHUNK, type_), mention_columns(rows))
         writer.set_marker(delta.version, delta.token)
-        connection.execute("COMMIT").close()
+        execute(connection, "COMMIT")
     except BaseException:
         # After some errors the engine has ended the transaction by itself.
-        with contextlib.suppress(RuntimeError):
-            connection.execute("ROLLBACK").close()
+        with contextlib.suppress(StoreError):
+            execute(connection, "ROLLBACK")
         raise
     return catalog
 
@@ -137,7 +138,7 @@ class Writer:
         """Bulk-load rows with all columns of the table; only into a database that nobody reads yet."""
         ends = f" (from='{pair[0]}', to='{pair[1]}')" if pair else ""
         self._alive.append(rows)
-        self.connection.execute(f"COPY {quoted(table)} FROM $rows{ends}", {"rows": rows}).close()
+        execute(self.connection, f"COPY {quoted(table)} FROM $rows{ends}", {"rows": rows})
         self._alive.pop()
 
     def _run_counted(self, statement: str, rows: pa.Table, what: str) -> None:
@@ -157,11 +158,7 @@ class Writer:
             self._alive.append(part)
             listed = ", ".join(part.column_names)
             text = f"LOAD FROM $rows WITH {listed} {statement} RETURN count(*)"
-            result = self.connection.execute(text, {"rows": part})
-            try:
-                done += int(result.get_next()[0])
-            finally:
-                result.close()
+            done += int(execute(self.connection, text, {"rows": part})[0][0])
         return done
 
 

@@ -90,6 +90,8 @@ def check(
             f"the query has {len(cypher):,} characters; {MAX_CHARACTERS:,} are allowed.",
             hint="Pass long lists and texts as parameters.",
         )
+    if any("\ud800" <= character <= "\udfff" for character in cypher):
+        raise QueryRefused("the query holds half a character.")
     tokens = tokenise(cypher)
     while tokens and tokens[-1].is_symbol(";"):
         tokens.pop()
@@ -231,7 +233,10 @@ def _checked_size(name: str, value: Any, depth: int) -> int:
             raise UsageError(f"the parameter ${name} holds an integer of more than 64 bits.")
         return 8
     if isinstance(value, str):
-        return len(value)
+        try:
+            return len(value.encode())
+        except UnicodeEncodeError:
+            raise UsageError(f"the parameter ${name} holds half a character.") from None
     if isinstance(value, list | tuple):
         return 8 + sum(_checked_size(name, item, depth + 1) for item in value)
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
