@@ -312,11 +312,11 @@ def test_two_relations_of_one_pair_are_kept_apart(store: Any) -> None:
     ]
 
 
-def test_a_node_may_be_linked_to_itself_through_no_edge_of_another(store: Any) -> None:
+def test_a_node_may_be_linked_to_itself(store: Any) -> None:
     store.apply(delta(1, 2, edges=[edge("loop", "KNOWS", ANN, ANN)]))
-    assert store.query("MATCH (a:Person {id: 'p1'})-[r:KNOWS]->(b:Person) RETURN b.id AS b ORDER BY b") == [
-        {"b": "p1"},
-        {"b": "p2"},
+    assert store.query("MATCH (a:Person {id: 'p1'})-[r:KNOWS]->(b:Person) RETURN b.id AS id ORDER BY id") == [
+        {"id": "p1"},
+        {"id": "p2"},
     ]
 
 
@@ -334,19 +334,23 @@ def test_a_load_replaces_everything(store: Any) -> None:
     assert by_id(scanned(store, "nodes")) == by_id([ALPHA, BOB, ANN])
 
 
+class _Gone(Exception):
+    """What the projection dies of."""
+
+
 class _Breaking(Rows):
     """A projection that ends in the middle, as that of a killed process."""
 
     def batches(self, kind: Any) -> Any:
         for number, batch in enumerate(super().batches(kind)):
             if kind == "edges" and number == 1:
-                raise RuntimeError("the ledger is gone")
+                raise _Gone
             yield batch
 
 
 def test_a_load_that_breaks_never_passes_for_a_whole_one(store: Any) -> None:
     before = shown(store)
-    with pytest.raises(RuntimeError, match="the ledger is gone"):
+    with pytest.raises(_Gone):
         store.load(_Breaking(2, nodes=NODES, edges=EDGES))
     found = store.version()
     assert found.version == 0 or (found == StoreVersion(1, "token-1") and shown(store) == before)
@@ -356,7 +360,7 @@ def test_a_load_that_breaks_never_passes_for_a_whole_one(store: Any) -> None:
 
 def test_a_broken_load_is_swept_by_a_first_delta(open_graph: Opener) -> None:
     store = open_graph(FILMS)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(_Gone):
         store.load(_Breaking(2, nodes=NODES, edges=EDGES))
     assert store.version() == StoreVersion(0, "")
     store.apply(delta(0, 5, nodes=[ALPHA]))
