@@ -183,8 +183,8 @@ class _NamesInDocument:
         things = [f.target for f in reading.findings if f.target is not None]
         asserted = dict.fromkeys(t.name for t in things if " " in t.name)
         others = dict.fromkeys(t.name for t in reading.names if " " in t.name)
-        self._by_end = _index(asserted, _endings)
-        self._by_any_end = _index(others, _endings)
+        self._by_end = _index(_longest(asserted), _endings)
+        self._by_any_end = _index(_longest(others), _endings)
         self._by_first = _index(asserted, lambda words: words[:1])
 
     def full(self, thing: Thing) -> str:
@@ -211,6 +211,13 @@ def _endings(words: Sequence[str]) -> Iterator[str]:
     """What a full name may be shortened to at its front: "de niro" and "niro"."""
     yield words[-1]
     yield from (" ".join(words[i:]) for i in range(1, len(words) - 1) if words[i] in _PARTICLES)
+
+
+def _longest(names: Iterable[str]) -> list[str]:
+    """The names that no other one ends with: "Ana van Bell", but not "van Bell"."""
+    known = list(names)
+    shortened = {short for name in known for short in _endings(normalise_name(name).split())}
+    return [name for name in known if normalise_name(name) not in shortened]
 
 
 def _index(names: Iterable[str], shorten: Callable[[Sequence[str]], Iterable[str]]) -> dict[str, list[str]]:

@@ -121,17 +121,10 @@ class ListReader:
         known = self._typing.known_at(sentence, position, wanted)
         if known is not None:
             return Item(known.name, known.type, position, known.end, known.end)
+        if self._typing.is_title(wanted):
+            return self._title(sentence, position, wanted[0])
         if unit is None:
             return self._group(line, position, wanted)
-        if self._typing.is_title(wanted):
-            end = title_end(sentence, position)
-            return Item(
-                sentence.name(position, end),
-                wanted[0],
-                position,
-                end,
-                self._past_parenthesis(sentence, end)[0],
-            )
         if unit.possessive or not self._may_be_single(sentence, position, unit.end):
             return None
         end = unit.end
@@ -140,6 +133,14 @@ class ListReader:
         name = sentence.name(position, end)
         stop, parenthesis = self._past_parenthesis(sentence, end)
         return Item(name, self._typing.of(name, wanted), position, end, stop, parenthesis)
+
+    def _title(self, sentence: Sentence, position: int, kind: str) -> Item | None:
+        """The name of a work, which may begin with "The"."""
+        if position >= len(sentence) or not sentence.words[position][0].isupper():
+            return None
+        end = title_end(sentence, position)
+        stop, parenthesis = self._past_parenthesis(sentence, end)
+        return Item(sentence.name(position, end), kind, position, end, stop, parenthesis)
 
     def _may_be_single(self, sentence: Sentence, start: int, end: int) -> bool:
         """Whether a name of one word may stand alone: "stars Cher.", but not "starring Hollywood stars"."""

@@ -33,6 +33,8 @@ class View:
         self.sentence = line.sentence
         self.scope = scope
         self.reader = reader
+        self.parentheses: list[tuple[int, int]] = []
+        """Characters of the parentheses that follow a thing in a list: a role or a year, nobody else."""
         self._read: dict[tuple[int, tuple[str, ...]], Listing | None] = {}
         self._ending: dict[tuple[str, ...], dict[int, Listing]] = {}
 

@@ -98,6 +98,8 @@ class NameFinder:
             return 1
         if _is_capitalised(word):
             return 0 if lower in FUNCTION_WORDS and lower != "will" else 1
+        if word == "." and sentence.lowers[position - 1] in ("jr", "sr"):
+            return 1
         if word == "," and position + 1 < len(sentence) and sentence.lowers[position + 1] in ("jr.", "sr."):
             return 2
         if word in _CLOSING:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from extraction.local_lists import Item, Line, ListReader
-from extraction.local_match import Matcher, TemplateIndex, View
+from extraction.local_match import Match, Matcher, TemplateIndex, View
 from extraction.local_text import Sentence, read_sentences
 from extraction.local_topic import Description, Scope, Topic, description_at, find_topic
 from extraction.local_types import DescriptionReader, Typing
@@ -50,6 +50,17 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class _Claim:
+    """What a pattern claims of every thing in its list."""
+
+    predicate: str
+    rule: str
+    confidence: float
+    inverse: bool
+    subject: Thing | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """All that one document says: its topic, findings in order, and the names in it."""
 
@@ -67,8 +78,7 @@ class DocumentReader:
         self._schema = schema
         self._patterns = patterns
         self._lists = ListReader(patterns, Typing(patterns))
-        self._ranges = {name: relation.range for name, relation in schema.relations.items()}
-        self._verbs = VerbReader(patterns, self._ranges)
+        self._verbs = VerbReader(patterns, schema)
         self._rules = TemplateIndex(patterns.rules)
         self._properties = TemplateIndex(
             [rule for rule in patterns.properties if not getattr(rule.table, "after_name", False)]
@@ -101,8 +111,11 @@ class DocumentReader:
         return Reading(topic, tuple(findings), names, tuple(places))
 
     def _sentence(self, view: View, index: int, topic: Topic) -> Iterator[Finding]:
-        yield from self._by_verb(view)
-        yield from self._by_template(view)
+        found = [*self._by_verb(view), *self._by_template(view)]
+        for finding in found:
+            place = finding.target.start if finding.target is not None else -1
+            if not any(start <= place < end for start, end in view.parentheses):
+                yield finding
         yield from self._by_property(view)
         for description in self._phrases(view, index, topic):
             yield from self._by_description(view, description)
@@ -110,75 +123,62 @@ class DocumentReader:
     def _by_verb(self, view: View) -> Iterator[Finding]:
         for match in self._verbs.read(view):
             table = match.verb.table
-            rule = f"{match.verb.name}:{match.construction}"
+            claim = _Claim(
+                table.relation or "",
+                f"{match.verb.name}:{match.construction}",
+                table.confidence,
+                table.inverse,
+            )
             for item in match.listing.items:
-                yield from self._relation(
-                    view,
-                    table.relation or "",
-                    item,
-                    match.start,
-                    max(match.end, item.end) if match.construction == "active" else item.end,
-                    table.confidence,
-                    rule,
-                    table.inverse,
-                )
-
-    def _relation(
-        self,
-        view: View,
-        relation: str,
-        item: Item,
-        start: int,
-        end: int,
-        confidence: float,
-        rule: str,
-        inverse: bool,
-        subject: Thing | None = None,
-    ) -> Iterator[Finding]:
-        sentence = view.sentence
-        begin, finish = _characters(sentence, min(start, item.start), max(end, item.end))
-        thing = _thing(sentence, item)
-        yield Finding(relation, subject, thing, None, begin, finish, confidence, rule, inverse)
-        if item.parenthesis is not None:
-            yield from self._by_key(view, item, thing)
+                active = match.construction == "active"
+                end = max(match.end, item.end) if active else item.end
+                yield from self._relation(view, claim, item, match.start, end)
 
     def _by_template(self, view: View) -> Iterator[Finding]:
+        """The first, which is the longest, template of each rule that matches around a word."""
         for position in view.scope.cues:
+            done: set[str] = set()
             for rule, flat, anchor in self._rules.at(view.sentence.lowers[position]):
                 table = rule.table
-                if not isinstance(table, PatternTable):
+                if rule.name in done or not isinstance(table, PatternTable):
                     continue
                 relation = self._schema.relations[table.relation]
                 named = relation.domain if table.anywhere else None
                 wanted = relation.domain if table.inverse else relation.range
                 match = Matcher(view, flat, wanted, "", table.loose, named).match(position, anchor)
-                if match is None or match.listing is None:
+                if match is None or match.listing is None or (named is not None and match.subject is None):
                     continue
-                if not table.aside and view.scope.is_elsewhere(max(position, match.listing.start - 1)):
-                    continue
-                subject = None
-                if named is not None:
-                    if match.subject is None:
-                        continue
-                    start, end = match.subject
-                    name = view.sentence.name(start, end)
-                    subject = Thing(name, named[0], *_characters(view.sentence, start, end))
-                for item in match.listing.items:
-                    if table.pairs and item.end - item.start < 2:
-                        continue
-                    start = match.start if match.start < item.start else item.start
-                    end = item.end if match.end >= item.end and match.listing.start > position else match.end
-                    yield from self._relation(
-                        view,
-                        table.relation,
-                        item,
-                        start,
-                        end,
-                        table.confidence,
-                        rule.name,
-                        table.inverse,
-                        subject,
-                    )
+                done.add(rule.name)
+                if table.aside or not view.scope.is_elsewhere(max(position, match.listing.start - 1)):
+                    yield from self._by_match(view, rule.name, table, match, position)
+
+    def _by_match(
+        self, view: View, rule: str, table: PatternTable, match: Match, position: int
+    ) -> Iterator[Finding]:
+        subject = None
+        if table.anywhere and match.subject is not None:
+            start, end = match.subject
+            kind = self._schema.relations[table.relation].domain[0]
+            subject = Thing(view.sentence.name(start, end), kind, *_characters(view.sentence, start, end))
+        claim = _Claim(table.relation, rule, table.confidence, table.inverse, subject)
+        for item in match.listing.items if match.listing is not None else ():
+            if table.pairs and item.end - item.start < 2:
+                continue
+            after = match.listing is not None and match.listing.start > position
+            end = item.end if after and match.end >= item.end else match.end
+            yield from self._relation(view, claim, item, match.start, end)
+
+    def _relation(self, view: View, claim: _Claim, item: Item, start: int, end: int) -> Iterator[Finding]:
+        sentence = view.sentence
+        begin, finish = _characters(sentence, min(start, item.start), max(end, item.end))
+        thing = _thing(sentence, item)
+        yield Finding(
+            claim.predicate, claim.subject, thing, None, begin, finish,
+            claim.confidence, claim.rule, claim.inverse,
+        )  # fmt: skip
+        if item.parenthesis is not None:
+            view.parentheses.append(_characters(sentence, *item.parenthesis))
+            yield from self._by_key(view, item, thing)
 
     def _by_property(self, view: View) -> Iterator[Finding]:
         for position in view.scope.cues:

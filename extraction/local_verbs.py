@@ -6,12 +6,13 @@ Active: "A and B directed the film", "A, who also wrote the screenplay with C".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from extraction.local_lists import Listing
 from extraction.local_match import View
 from extraction.patterns import Patterns, Verb
+from kg.schema import Schema
 
 _COPULAS = frozenset({"is", "was", "were", "are", "been", "being", "be"})
 _AUXILIARIES = frozenset({"has", "have", "had", "also", "originally", "would", "to"})
@@ -38,11 +39,11 @@ class VerbMatch:
 class VerbReader:
     """Finds the verbs of the schema in a sentence."""
 
-    def __init__(self, patterns: Patterns, ranges: Mapping[str, tuple[str, ...]]) -> None:
+    def __init__(self, patterns: Patterns, schema: Schema) -> None:
         self._passive = _by_form(patterns.verbs, "passive")
         self._active = _by_form(patterns.verbs, "active")
         self._bare = _by_form(patterns.verbs, "bare")
-        self._ranges = ranges
+        self._relations = schema.relations
         self._other_nouns = patterns.other_nouns
         self.forms = frozenset((*self._passive, *self._active, *self._bare))
 
@@ -186,7 +187,11 @@ class VerbReader:
         return None
 
     def _range(self, verb: Verb) -> tuple[str, ...]:
-        return self._ranges[verb.table.relation] if verb.table.relation else ()
+        """The types of the things in the verb's list."""
+        if verb.table.relation is None:
+            return ()
+        relation = self._relations[verb.table.relation]
+        return relation.domain if verb.table.inverse else relation.range
 
 
 def _relative_before(lowers: Sequence[str], position: int) -> int | None:
