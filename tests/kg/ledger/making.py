@@ -43,26 +43,10 @@ def make(
     """
     document = Document.of(text, uri, title=title)
     used = {entity.id: entity for entity in entities}
-    made = []
-    for subject, predicate, target, *more in facts:
+    for subject, _, target, *_ in facts:
         used[subject.id] = subject
         if isinstance(target, Entity):
             used[target.id] = target
-        defaults: list[Any] = [{}, text, 1.0]
-        qualifiers, quote, confidence = more + defaults[len(more) :]
-        start = text.index(quote)
-        made.append(
-            Fact(
-                subject.id,
-                predicate,
-                target.id if isinstance(target, Entity) else None,
-                None if isinstance(target, Entity) else target,
-                qualifiers,
-                confidence,
-                status,
-                (Span(start, start + len(quote), quote),),
-            )
-        )
     mentions = tuple(
         Mention(entity.id, found.start(), found.end(), found.group())
         for entity in used.values()
@@ -73,7 +57,24 @@ def make(
         Chunk(document.id, index, start, min(len(text), start + size))
         for index, start in enumerate(range(0, len(text), size))
     ]
-    return document, chunks, Assertions(tuple(used.values()), mentions, tuple(made))
+    made = tuple(_fact(text, status, *fact) for fact in facts)
+    return document, chunks, Assertions(tuple(used.values()), mentions, made)
+
+
+def _fact(text: str, status: Status, subject: Entity, predicate: str, target: Any, *more: Any) -> Fact:
+    defaults: tuple[Any, ...] = ({}, text, 1.0)
+    qualifiers, quote, confidence = more + defaults[len(more) :]
+    start = text.index(quote)
+    return Fact(
+        subject.id,
+        predicate,
+        target.id if isinstance(target, Entity) else None,
+        None if isinstance(target, Entity) else target,
+        qualifiers,
+        confidence,
+        status,
+        (Span(start, start + len(quote), quote),),
+    )
 
 
 def propose(*facts: tuple[Entity, str, Entity], kind: str = "run") -> Assertions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -222,7 +223,7 @@ def test_values_that_are_false_or_zero_are_values() -> None:
     """Positions, offsets, literals and confidences may all be 0."""
     with open_ledger() as ledger:
         values: tuple[Literal, ...] = (0, False, "", 0.5)
-        facts = [(ALIEN, "note", value, {}, "A", 0.0) for value in values]
+        facts: list[tuple[Any, ...]] = [(ALIEN, "note", value, {}, "A", 0.0) for value in values]
         document, chunks, assertions = make("A", *facts, entities=(ALIEN,))
         ledger.put_document(document, chunks, assertions)
         assert shown(ledger)["nodes"][ALIEN.id][4] == '{"note":["",0,0.5,false]}'

@@ -181,7 +181,7 @@ def test_two_processes_write_by_turns(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     writers = [_write(path, name, 40) for name in ("one", "two")]
     for writer in writers:
-        writer.communicate(timeout=60)
+        writer.communicate(timeout=300)
         assert writer.returncode == 0
     with Ledger(path) as ledger:
         assert ledger.version == 81
