@@ -39,7 +39,7 @@ PROCEDURES = frozenset(
     }
 )
 _READING = re.compile(
-    r"""(\w+)?(Scan|Seek|SeekByContains|Expand|Join|Aggregation|FromCountStore)
+    r"""(\w+)?(Scan|Seek(By\w+)?|Expand|Join|Aggregation|FromCountStore)
     | (Anti|Let|Select|Or|Semi|RollUp|Conditional|Cartesian|Argument)*(Apply|Product)
     | (Ordered|Partial|Exhaustive|Partitioned)?(Distinct|Limit|Skip|Sort|Top|Top1WithTies|Union|Unwind)
     | Projection | Filter | Optional | Argument | ProduceResults | EmptyRow | EmptyResult | Eager
@@ -151,7 +151,7 @@ def _bare(cypher: str) -> str:
             found.append(" '' " if text[at] in "'\"" else " ")
             at = match.end()
         elif name is not None:
-            found.append("_" + re.sub(r"\W", "_", name[0][1:-1]))
+            found.append(" _" + re.sub(r"\W", "_", name[0][1:-1]) + " ")
             at = name.end()
         else:
             found.append(text[at])

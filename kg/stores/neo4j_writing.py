@@ -147,7 +147,7 @@ class Writer:
         for pattern in patterns:
             delete = "DETACH DELETE" if pattern.startswith("MATCH (x") else "DELETE"
             text = f"{pattern} WITH x LIMIT {ROWS_PER_TRANSACTION} {delete} x RETURN count(*) AS done"
-            while self._session.execute_write(self._fenced, text):
+            while self._session.execute_write(self._fenced, text) == ROWS_PER_TRANSACTION:
                 pass
 
     def upserts(self, kind: Kind, rows: pa.Table | pa.RecordBatch) -> Iterator[Work]:

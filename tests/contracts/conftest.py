@@ -16,23 +16,6 @@ Opener = Callable[[Schema], Any]
 ENGINES = ["embedded", pytest.param("neo4j", marks=pytest.mark.neo4j)]
 
 
-@pytest.fixture(scope="session")
-def wipe_neo4j(neo4j_server: Neo4jServer) -> Iterator[Callable[[], None]]:
-    """Empty the server's database; constraints stay, which is what makes it cheap."""
-    from neo4j import GraphDatabase
-
-    with GraphDatabase.driver(
-        neo4j_server.url, auth=(neo4j_server.user, neo4j_server.password), notifications_min_severity="OFF"
-    ) as driver:
-
-        def wipe() -> None:
-            statement = "MATCH (n) WITH n LIMIT 10000 DETACH DELETE n RETURN count(*) AS n"
-            while driver.execute_query(statement, database_="neo4j").records[0]["n"]:
-                pass
-
-        yield wipe
-
-
 def _opener(request: pytest.FixtureRequest, engine: str, folder: Path) -> Iterator[Opener]:
     stores: list[Any] = []
     if engine == "neo4j":
