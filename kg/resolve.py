@@ -1,40 +1,51 @@
-"""Entity resolution: which entities of a ledger are the same thing, told by their names and neighbours.
+"""Entity resolution: which entities of a ledger are the same thing, told by names, keys and neighbours.
 
-Candidates come from blocks (one type, one family name or folded name). A pair is merged when its folded
-names are equal, when one abbreviates the given names of the other and nobody else fits, or when they differ
-by a slip of the pen and both stand beside a common neighbour. It is never merged when the keys of the two
-differ (release years, birth years), when their numbers differ ("Rocky II", "Rocky III"), or when that merge
-was undone before. Every merge is a decision in the ledger, and can be undone.
+Two stages, each among the entities of one type:
+
+1. Names that are equal once folded. What lacks a key (a release year, a birth year) or a suffix (Jr.) joins
+   the only one of its name that has it; where several have one, it stays.
+2. Names that are alike: initials for given names, and, where both stand beside a neighbour in common, a
+   middle initial left out, a slip of the pen, or a name that the other is also called by. What fits several
+   things that are not one stays.
+
+Two things are never merged whose keys or suffixes differ, or whose merge was undone, and neither are groups
+that hold such a pair. A group grows only by what is alike to each of its names, so that no chain of small
+steps joins what is far apart. Every merge is a decision in the ledger and can be undone.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from rapidfuzz.distance import OSA
-
-from kg.facts import Status
+from kg.naming import NameForm, abbreviates, is_slip, leaves_out_middle, name_form, same_numbers
+from kg.resolve_evidence import Evidence, gather_evidence
 
 if TYPE_CHECKING:
     from kg.ledger.ledger import Ledger
     from kg.ledger.rows import EntityRow
     from kg.schema import Schema
 
+Item = TypeVar("Item")
+
 BLOCK_AT_MOST = 200
 """A larger block (a family name of half a country) is only compared by equal folded names."""
 
-SLIP_LENGTH = 8
-"""Names shorter than this, in letters, differ in earnest when they differ by one: Alien, Aliens."""
+SCORES = {
+    "same name": 1.0,
+    "name without key": 0.9,
+    "name turned round": 0.9,
+    "initials": 0.85,
+    "middle initial left out, beside a common neighbour": 0.85,
+    "slip beside a common neighbour": 0.8,
+    "also called so, beside a common neighbour": 0.8,
+}
+"""What each reason is worth: an order of trust, chosen, not measured as a probability."""
 
-SCORES = {"same name": 1.0, "name without key": 0.9, "initials": 0.85, "slip beside a common neighbour": 0.8}
-_ARTICLES = ("the ", "a ", "an ")
-_SUFFIXES = frozenset({"jr", "sr"})
-_NUMBER = re.compile(r"\d+|(?<!\w)[ivx]+(?!\w)")
+ALONE = frozenset({"name turned round", "initials"})
+"""Reasons for names that are alike which need no neighbour in common."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,42 +60,16 @@ class MergeProposal:
 
 @dataclass(frozen=True, slots=True)
 class ResolveReport:
-    """What a resolution merged, and how many names stay apart because several keyed things fit them."""
+    """What a resolution merged, and how many names stay apart because several things fit them."""
 
     merged: tuple[MergeProposal, ...]
     n_ambiguous: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    row: EntityRow
-    folded: str
-    words: tuple[str, ...]
-
-    @property
-    def rank(self) -> tuple[bool, int, str]:
-        """Who stands for a pair: what has a key, then what is named most, then the smaller id."""
-        return (not self.row.discriminator, -self.row.n_mentions, self.row.id)
-
-
-def fold(name: str) -> str:
-    """A name without accents, case, punctuation, a leading article and a trailing Jr. or Sr."""
-    decomposed = unicodedata.normalize("NFKD", name.casefold())
-    plain = "".join(c for c in decomposed if not unicodedata.combining(c))
-    words = re.sub(r"[^\w\s]|_", " ", plain.replace("'", "").replace("’", "")).split()
-    while len(words) > 1 and words[-1] in _SUFFIXES:
-        words.pop()
-    folded = " ".join(words)
-    for article in _ARTICLES:
-        if folded.startswith(article) and len(folded) > len(article):
-            return folded[len(article) :]
-    return folded
-
-
 def resolve(ledger: Ledger, schema: Schema) -> ResolveReport:
     """Find what is the same and merge it in one commit; a second run finds nothing new.
 
-    ``schema`` limits the types that are looked at to those it knows.
+    ``schema`` limits the types that are looked at to those it knows, and names their keys.
     """
     report = propose(ledger, schema)
     by_reason: dict[str, list[tuple[str, str]]] = defaultdict(list)
@@ -99,134 +84,247 @@ def resolve(ledger: Ledger, schema: Schema) -> ResolveReport:
 
 def propose(ledger: Ledger, schema: Schema) -> ResolveReport:
     """Find what is the same, and change nothing."""
-    undone = {frozenset((merge.loser, merge.winner)) for merge in ledger.merges() if merge.undone}
-    neighbours = _neighbours(ledger)
+    evidence = gather_evidence(ledger, schema)
     merged: list[MergeProposal] = []
     n_ambiguous = 0
     for type_ in schema.entities:
-        candidates = [_candidate(row) for row in ledger.entities(type=type_)]
-        found = _Resolver(candidates, neighbours, undone)
-        merged += found.proposals()
-        n_ambiguous += found.n_ambiguous
+        resolver = _Resolver(list(ledger.entities(type=type_)), evidence)
+        resolver.join_equal()
+        resolver.join_alike()
+        merged += resolver.proposals()
+        n_ambiguous += resolver.n_ambiguous
     return ResolveReport(tuple(merged), n_ambiguous)
 
 
-def _candidate(row: EntityRow) -> _Candidate:
-    folded = fold(row.name) or row.name
-    return _Candidate(row, folded, tuple(folded.split()))
+@dataclass(frozen=True, slots=True, eq=False)
+class _Member:
+    row: EntityRow
+    form: NameForm
+    key: str
+    called: frozenset[str]
+
+    @property
+    def rank(self) -> tuple[bool, int, bool, int, str]:
+        """Who stands for a group: what has a key, is spelt out, has its suffix, is named most."""
+        n_initials = sum(len(word) == 1 for word in self.form.words)
+        return (not self.key, n_initials, not self.form.suffix, -self.row.n_mentions, self.row.id)
 
 
-def _neighbours(ledger: Ledger) -> dict[str, set[str]]:
-    arrays = ledger.arrays({Status.EXTRACTED, Status.CURATED, Status.ACCEPTED})
-    found: dict[str, set[str]] = defaultdict(set)
-    ids = arrays.entity_ids
-    for one, other in zip(arrays.subject.tolist(), arrays.object.tolist(), strict=True):
-        found[ids[one]].add(ids[other])
-        found[ids[other]].add(ids[one])
-    return found
+@dataclass(slots=True, eq=False)
+class _Group:
+    """Entities taken for one thing; ``joined`` says by which reason each came in."""
+
+    members: list[_Member]
+    joined: dict[str, str]
+
+    @property
+    def key(self) -> str:
+        return next((member.key for member in self.members if member.key), "")
+
+    @property
+    def suffix(self) -> str:
+        return next((member.form.suffix for member in self.members if member.form.suffix), "")
+
+    @property
+    def forms(self) -> dict[str, NameForm]:
+        return {member.form.core: member.form for member in self.members}
+
+    @property
+    def called(self) -> frozenset[str]:
+        return frozenset().union(*(member.called for member in self.members))
+
+    @property
+    def ids(self) -> list[str]:
+        return [member.row.id for member in self.members]
+
+    @property
+    def best(self) -> _Member:
+        return min(self.members, key=lambda member: member.rank)
 
 
 class _Resolver:
     """The entities of one type."""
 
-    def __init__(
-        self,
-        candidates: Sequence[_Candidate],
-        neighbours: dict[str, set[str]],
-        undone: set[frozenset[str]],
-    ) -> None:
-        self._neighbours = neighbours
-        self._undone = undone
-        self._candidates = sorted(candidates, key=lambda found: found.rank)
-        self._gone: set[str] = set()
-        self._proposals: list[MergeProposal] = []
+    def __init__(self, rows: Sequence[EntityRow], evidence: Evidence) -> None:
+        self._evidence = evidence
         self.n_ambiguous = 0
+        members = [_member(row, evidence.key(row)) for row in rows]
+        members.sort(key=lambda member: member.rank)
+        self._groups: list[_Group] = []
+        self._home: dict[str, _Group] = {}
+        for same in _grouped(members, lambda m: (m.form.core, m.form.article, m.form.suffix, m.key)):
+            self._add(same)
+
+    def join_equal(self) -> None:
+        """Stage 1: equal cores, whatever the article, the suffix and the key."""
+        for found in _grouped(self._groups, lambda group: group.best.form.core):
+            for group in found[1:]:
+                for other in found:
+                    if group is not other and (reason := self._equal_reason(group, other, found)):
+                        self._join(group, other, reason)
+            keyed = {group.key for group in found if group.key}
+            self.n_ambiguous += len(keyed) > 1 and any(not group.key for group in found)
+        self._groups = [group for group in self._groups if group.members]
+
+    def join_alike(self) -> None:
+        """Stage 2: of each group the only one that it fits, strongest reasons first."""
+        fits: dict[int, dict[int, str]] = defaultdict(dict)
+        best = [group.best for group in self._groups]
+        called = [group.called for group in self._groups]
+        for one, other in self._pairs():
+            for loser, winner in ((one, other), (other, one)):
+                reason = _name_reason(best[loser], best[winner], called[winner])
+                if reason and self._allows(reason, self._groups[loser], self._groups[winner]):
+                    fits[loser][winner] = reason
+        chosen = []
+        for loser, winners in fits.items():
+            if len(winners) > 1:
+                self.n_ambiguous += 1
+                continue
+            ((winner, reason),) = winners.items()
+            chosen.append((-SCORES[reason], loser, winner, reason))
+        for _, loser, winner, reason in sorted(chosen):
+            short, full = (self._home[best[number].row.id] for number in (loser, winner))
+            if short is not full and self._cohesive(short, full):
+                self._join(short, full, reason)
 
     def proposals(self) -> list[MergeProposal]:
-        """Merge equal names first; what is left may be an abbreviation or a slip of one of the winners."""
-        for group in _grouped(self._candidates, lambda found: found.folded):
-            self._merge_equal(group)
-        for block in _grouped(self._candidates, _block):
-            alive = [found for found in block if found.row.id not in self._gone]
-            if 1 < len(alive) <= BLOCK_AT_MOST:
-                self._merge_alike(alive)
-        return self._proposals
+        """One for every entity that something else stands for."""
+        found = []
+        for group in {id(group): group for group in self._home.values()}.values():
+            winner = group.best.row.id
+            for member in sorted(group.members, key=lambda member: member.rank):
+                if (loser := member.row.id) != winner:
+                    reason = group.joined.get(loser) or group.joined.get(winner) or "same name"
+                    found.append(MergeProposal(loser, winner, SCORES[reason], reason))
+        return found
 
-    def _merge_equal(self, group: Sequence[_Candidate]) -> None:
-        """One name: keyed things stay apart by key; what has no key joins the only keyed one."""
-        by_key = [list(found) for found in _grouped(group, lambda found: found.row.discriminator)]
-        keyed = [found for found in by_key if found[0].row.discriminator]
-        keyless = next((found for found in by_key if not found[0].row.discriminator), [])
-        for same in by_key:
-            for loser in same[1:]:
-                self._merge(loser, same[0], "same name")
-        if keyless and len(keyed) == 1:
-            self._merge(keyless[0], keyed[0][0], "name without key")
-        elif keyless and keyed:
-            self.n_ambiguous += 1
+    def _add(self, same: Sequence[_Member]) -> None:
+        """Equal in name and key: one group, but for pairs whose merge was undone."""
+        groups: list[_Group] = []
+        for member in same:
+            home = next((g for g in groups if not self._evidence.undone(g.ids, [member.row.id])), None)
+            if home is None:
+                home = _Group([], {})
+                groups.append(home)
+            home.members.append(member)
+            self._home[member.row.id] = home
+        self._groups += groups
 
-    def _merge_alike(self, block: Sequence[_Candidate]) -> None:
-        for loser in reversed(block):
-            fitting = [
-                (winner, reason)
-                for winner in block
-                if winner.row.id not in self._gone and (reason := self._alike(loser, winner))
-            ]
-            if len(fitting) == 1:
-                self._merge(loser, *fitting[0])
-
-    def _alike(self, loser: _Candidate, winner: _Candidate) -> str | None:
-        if loser is winner:
+    def _equal_reason(self, one: _Group, other: _Group, found: Sequence[_Group]) -> str | None:
+        if not one.members or not other.members or self._contradict(one, other):
             return None
-        if _differ(loser.row.discriminator, winner.row.discriminator):
+        beside = self._evidence.beside(one.ids, other.ids)
+        if one.suffix != other.suffix and not (len({g.suffix for g in found if g.suffix}) == 1 and beside):
             return None
-        if _abbreviates(loser.words, winner.words):
-            return "initials"
-        if (
-            loser.rank > winner.rank
-            and _is_slip(loser.folded, winner.folded)
-            and not self._neighbours.get(loser.row.id, set()).isdisjoint(
-                self._neighbours.get(winner.row.id, set())
-            )
-        ):
-            return "slip beside a common neighbour"
-        return None
+        if one.key != other.key:
+            return "name without key" if len({g.key for g in found if g.key}) == 1 else None
+        articles = {member.form.article for group in (one, other) for member in group.members}
+        return "same name" if one.key or len(articles) == 1 or beside else None
 
-    def _merge(self, loser: _Candidate, winner: _Candidate, reason: str) -> None:
-        if frozenset((loser.row.id, winner.row.id)) in self._undone or loser.row.id in self._gone:
-            return
-        self._gone.add(loser.row.id)
-        self._proposals.append(MergeProposal(loser.row.id, winner.row.id, SCORES[reason], reason))
+    def _pairs(self) -> list[tuple[int, int]]:
+        """The numbers of each two groups that a block brings together, once."""
+        blocks: dict[str, list[int]] = defaultdict(list)
+        for number, group in enumerate(self._groups):
+            for key in {key for member in group.members for key in self._block_keys(member)}:
+                blocks[key].append(number)
+        pairs = {
+            (one, other)
+            for block in blocks.values()
+            if len(block) <= BLOCK_AT_MOST
+            for place, one in enumerate(block)
+            for other in block[place + 1 :]
+        }
+        return sorted(pairs)
+
+    def _block_keys(self, member: _Member) -> Iterator[str]:
+        """Slips rarely hit both ends of a name; an alias finds the name it is equal to."""
+        words, core = member.form.words, member.form.core
+        yield f"last {words[-1]} {words[0][0]}"
+        yield f"first {words[0]} {words[-1][0]}"
+        yield f"core {core}"
+        yield f"joined {core.replace(' ', '')}"
+        if member.form.turned:
+            yield f"core {member.form.turned}"
+        for alias in member.called:
+            yield f"core {alias}"
+
+    def _allows(self, reason: str, loser: _Group, winner: _Group) -> bool:
+        if self._contradict(loser, winner):
+            return False
+        return reason in ALONE or self._evidence.beside(loser.ids, winner.ids)
+
+    def _cohesive(self, one: _Group, other: _Group) -> bool:
+        """Whether every name of one group fits every name of the other, and nothing forbids it."""
+        called = one.called | other.called
+        return not self._contradict(one, other) and all(
+            _fit(a, b) or a.core in called or b.core in called
+            for a in one.forms.values()
+            for b in other.forms.values()
+        )
+
+    def _contradict(self, one: _Group, other: _Group) -> bool:
+        return (
+            _differ(one.key, other.key)
+            or _differ(one.suffix, other.suffix)
+            or self._evidence.undone(one.ids, other.ids)
+        )
+
+    def _join(self, one: _Group, other: _Group, reason: str) -> None:
+        """Let the group with the better name take in the other."""
+        if other.best.rank > one.best.rank:
+            one, other = other, one
+        for member in one.members:
+            self._home[member.row.id] = other
+            other.joined[member.row.id] = one.joined.get(member.row.id, reason)
+        other.members += one.members
+        one.members = []
 
 
-def _grouped(candidates: Iterable[_Candidate], key: Callable[[_Candidate], str]) -> list[list[_Candidate]]:
-    groups: dict[str, list[_Candidate]] = defaultdict(list)
-    for candidate in candidates:
-        groups[key(candidate)].append(candidate)
+def _name_reason(loser: _Member, winner: _Member, called: frozenset[str]) -> str | None:
+    """What makes the names alike; ``called`` is what else the winner is called."""
+    one, other = loser.form, winner.form
+    if one.turned and one.turned == other.core:
+        return "name turned round"
+    if abbreviates(one, other):
+        return "initials"
+    if leaves_out_middle(one, other):
+        return "middle initial left out, beside a common neighbour"
+    if is_slip(one, other) and loser.rank > winner.rank:
+        return "slip beside a common neighbour"
+    if one.core in called and same_numbers(one, other):
+        return "also called so, beside a common neighbour"
+    return None
+
+
+def _fit(one: NameForm, other: NameForm) -> bool:
+    return (
+        one.core == other.core
+        or one.turned == other.core
+        or other.turned == one.core
+        or is_slip(one, other)
+        or any(
+            alike(short, full)
+            for alike in (abbreviates, leaves_out_middle)
+            for short, full in ((one, other), (other, one))
+        )
+    )
+
+
+def _member(row: EntityRow, key: str) -> _Member:
+    """With the cores of its aliases of more than one word: a surname alone may be anybody's."""
+    form = name_form(row.name)
+    aliases = (name_form(alias) for alias in row.aliases)
+    called = frozenset(alias.core for alias in aliases if len(alias.words) > 1 and alias.core != form.core)
+    return _Member(row, form, key, called)
+
+
+def _grouped(items: Iterable[Item], key: Callable[[Item], Hashable]) -> list[list[Item]]:
+    groups: dict[Hashable, list[Item]] = defaultdict(list)
+    for item in items:
+        groups[key(item)].append(item)
     return list(groups.values())
-
-
-def _block(candidate: _Candidate) -> str:
-    """The last word, and the first letter: slips rarely hit both ends."""
-    return f"{candidate.words[-1]} {candidate.words[0][:1]}"
 
 
 def _differ(one: str, other: str) -> bool:
     return bool(one) and bool(other) and one != other
-
-
-def _abbreviates(short: tuple[str, ...], full: tuple[str, ...]) -> bool:
-    """Whether ``short`` has initials where ``full`` has given names: j lasseter, john lasseter."""
-    if len(short) != len(full) or len(short) < 2 or short[-1] != full[-1] or short == full:
-        return False
-    return any(len(word) == 1 for word in short[:-1]) and all(
-        part == whole or (len(part) == 1 and len(whole) > 1 and whole.startswith(part))
-        for part, whole in zip(short[:-1], full[:-1], strict=True)
-    )
-
-
-def _is_slip(one: str, other: str) -> bool:
-    """Whether two names differ by one letter left out, put in, changed or swapped, numbers being equal."""
-    if min(len(one), len(other)) < SLIP_LENGTH or _NUMBER.findall(one) != _NUMBER.findall(other):
-        return False
-    return OSA.distance(one, other, score_cutoff=1) <= 1
