@@ -49,7 +49,7 @@ def name_form(name: str) -> NameForm:
     while len(words) > 1 and words[-1] in SUFFIXES:
         suffix = words.pop()
     before, comma, after = name.partition(",")
-    if len(words) > 1 and words[0] in ARTICLES:
+    if len(words) > 1 and words[0] in ARTICLES and _starts_with_article(name, words):
         article = words.pop(0)
     elif len(words) > 1 and words[-1] in ARTICLES and _words(after) == words[-1:]:
         article = words.pop()
@@ -73,6 +73,11 @@ def abbreviates(short: NameForm, full: NameForm) -> bool:
         part == whole or (len(part) == 1 and len(whole) > 1 and whole.startswith(part))
         for part, whole in zip(one[:-1], other[:-1], strict=True)
     )
+
+
+def shares_given_name(one: NameForm, other: NameForm) -> bool:
+    """Whether two names have a given name in common that is more than an initial."""
+    return any(len(word) > 1 and word in other.words[:-1] for word in one.words[:-1])
 
 
 def leaves_out_middle(short: NameForm, full: NameForm) -> bool:
@@ -110,6 +115,11 @@ def is_slip(one: NameForm, other: NameForm) -> bool:
         return False
     different = [(x, y) for x, y in zip(left, right, strict=True) if x != y]
     return len(different) == 1 and _one_word_slip(*different[0])
+
+
+def _starts_with_article(name: str, words: list[str]) -> bool:
+    """Not the initial of A. J. Bowen."""
+    return len(words[1]) > 1 and name.strip()[len(words[0]) :][:1].isspace()
 
 
 def _one_word_slip(one: str, other: str) -> bool:

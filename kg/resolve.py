@@ -2,14 +2,14 @@
 
 Two stages, each among the entities of one type:
 
-1. Names that are equal once folded. What lacks a key (a release year, a birth year) or a suffix (Jr.) joins
-   the only one of its name that has it; where several have one, it stays.
-2. Names that are alike: initials for given names, and, where both stand beside a neighbour in common, a
-   middle initial left out, a slip of the pen, or a name that the other is also called by. What fits several
-   things that are not one stays.
+1. Names that are equal once folded. What lacks a key (a release year, a birth year) joins the only one of its
+   name that has one; where several have, it stays.
+2. Names that are alike: a middle name that is an initial; and, where both stand beside a neighbour in common,
+   an initial for the only given name, a middle initial left out, a slip of the pen, or a name that the other
+   is also called by. What fits several things that are not one stays.
 
-Two things are never merged whose keys or suffixes differ, or whose merge was undone, and neither are groups
-that hold such a pair. A group grows only by what is alike to each of its names, so that no chain of small
+Two things are never merged whose keys or suffixes (Jr.) differ, or whose merge was undone, and neither
+are groups that hold such a pair. A group grows only by what is alike to each of its names, so that no chain of small
 steps joins what is far apart. Every merge is a decision in the ledger and can be undone.
 """
 
@@ -20,7 +20,15 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from kg.naming import NameForm, abbreviates, is_slip, leaves_out_middle, name_form, same_numbers
+from kg.naming import (
+    NameForm,
+    abbreviates,
+    is_slip,
+    leaves_out_middle,
+    name_form,
+    same_numbers,
+    shares_given_name,
+)
 from kg.resolve_evidence import Evidence, gather_evidence
 
 if TYPE_CHECKING:
@@ -37,7 +45,8 @@ SCORES = {
     "same name": 1.0,
     "name without key": 0.9,
     "name turned round": 0.9,
-    "initials": 0.85,
+    "initials": 0.9,
+    "initials, beside a common neighbour": 0.85,
     "middle initial left out, beside a common neighbour": 0.85,
     "slip beside a common neighbour": 0.8,
     "also called so, beside a common neighbour": 0.8,
@@ -104,10 +113,10 @@ class _Member:
     called: frozenset[str]
 
     @property
-    def rank(self) -> tuple[bool, int, bool, int, str]:
-        """Who stands for a group: what has a key, is spelt out, has its suffix, is named most."""
+    def rank(self) -> tuple[bool, int, int, str]:
+        """Who stands for a group: what has a key, is spelt out, is named most."""
         n_initials = sum(len(word) == 1 for word in self.form.words)
-        return (not self.key, n_initials, not self.form.suffix, -self.row.n_mentions, self.row.id)
+        return (not self.key, n_initials, -self.row.n_mentions, self.row.id)
 
 
 @dataclass(slots=True, eq=False)
@@ -123,7 +132,7 @@ class _Group:
 
     @property
     def suffix(self) -> str:
-        return next((member.form.suffix for member in self.members if member.form.suffix), "")
+        return self.members[0].form.suffix if self.members else ""
 
     @property
     def forms(self) -> dict[str, NameForm]:
@@ -156,7 +165,7 @@ class _Resolver:
             self._add(same)
 
     def join_equal(self) -> None:
-        """Stage 1: equal cores, whatever the article, the suffix and the key."""
+        """Stage 1: equal cores, whatever the article and the key."""
         for found in _grouped(self._groups, lambda group: group.best.form.core):
             for group in found[1:]:
                 for other in found:
@@ -215,12 +224,12 @@ class _Resolver:
         if not one.members or not other.members or self._contradict(one, other):
             return None
         beside = self._evidence.beside(one.ids, other.ids)
-        if one.suffix != other.suffix and not (len({g.suffix for g in found if g.suffix}) == 1 and beside):
-            return None
         if one.key != other.key:
             return "name without key" if len({g.key for g in found if g.key}) == 1 else None
         articles = {member.form.article for group in (one, other) for member in group.members}
-        return "same name" if one.key or len(articles) == 1 or beside else None
+        if beside or len(articles) == 1 or (one.key and len(articles - {""}) == 1):
+            return "same name"
+        return None  # A Hungry Heart and The Hungry Heart are two films of 1917
 
     def _pairs(self) -> list[tuple[int, int]]:
         """The numbers of each two groups that a block brings together, once."""
@@ -266,7 +275,7 @@ class _Resolver:
     def _contradict(self, one: _Group, other: _Group) -> bool:
         return (
             _differ(one.key, other.key)
-            or _differ(one.suffix, other.suffix)
+            or one.suffix != other.suffix
             or self._evidence.undone(one.ids, other.ids)
         )
 
@@ -287,7 +296,7 @@ def _name_reason(loser: _Member, winner: _Member, called: frozenset[str]) -> str
     if one.turned and one.turned == other.core:
         return "name turned round"
     if abbreviates(one, other):
-        return "initials"
+        return "initials" if shares_given_name(one, other) else "initials, beside a common neighbour"
     if leaves_out_middle(one, other):
         return "middle initial left out, beside a common neighbour"
     if is_slip(one, other) and loser.rank > winner.rank:
