@@ -109,7 +109,7 @@ def _refuse_other_settings(earlier: dict[str, Any], settings: dict[str, Any], fo
         part.get("options", {}).pop("device", None)
     if earlier != asked:
         raise TrainingError(
-            "the folder holds a run with other settings.",
+            "the folder holds a run with other settings or other data.",
             where=str(folder),
-            hint="Use the same settings to go on, or another folder.",
+            hint="Use the same to go on, or another folder.",
         )

@@ -85,15 +85,24 @@ class JointGraph:
         return int((self.entity[: self.n_items] >= 0).sum())
 
     @classmethod
-    def build(cls, split: Split, graph: KnowledgeGraph, links: Mapping[str, str]) -> JointGraph:
+    def build(
+        cls,
+        split: Split,
+        graph: KnowledgeGraph,
+        links: Mapping[str, str],
+        *,
+        within_hops: int | None = None,
+    ) -> JointGraph:
         """Join the training part of ``split`` with ``graph``; ``links`` maps item ids to entity ids.
 
+        ``within_hops`` leaves out entities further than so many edges from every item: in a large graph with
+        a small catalogue they cost time, and a model with as many layers never looks further.
         An item whose entity is not in the graph is a node without knowledge. Where several items link to one
         entity, each gets that entity's edges. Raises :class:`~kg.errors.InputError` where a held-out pair got
         in.
         """
         train = split.train
-        nodes = _EntityNodes.of(train.item_ids, graph, links)
+        nodes = _EntityNodes.of(train.item_ids, graph, links, within_hops)
         head, relation, tail, triple = nodes.expand(graph.triples)
         n_relations, n_users = len(graph.relation_names), train.n_users
         item_node = n_users + train.item
@@ -168,12 +177,19 @@ class _EntityNodes:
     n_snapshot: int
 
     @classmethod
-    def of(cls, item_ids: tuple[str, ...], graph: KnowledgeGraph, links: Mapping[str, str]) -> _EntityNodes:
+    def of(
+        cls,
+        item_ids: tuple[str, ...],
+        graph: KnowledgeGraph,
+        links: Mapping[str, str],
+        within_hops: int | None,
+    ) -> _EntityNodes:
         dense = {identity: number for number, identity in enumerate(graph.entity_ids)}
         n_items, n_snapshot = len(item_ids), len(dense)
         linked = np.asarray([dense.get(links.get(item, ""), -1) for item in item_ids], dtype=np.int64)
         distance = _distances(linked[linked >= 0], graph.triples, n_snapshot)
-        others = np.flatnonzero(distance > 0)
+        farthest = n_snapshot + 1 if within_hops is None else within_hops
+        others = np.flatnonzero((distance > 0) & (distance <= farthest))
         others = others[np.argsort(distance[others], kind="stable")]
         reached = np.sort(distance[others])
         hops = range(int(reached[reached < n_snapshot + 1].max(initial=0)) + 1)

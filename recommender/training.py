@@ -7,6 +7,7 @@ checkpoint and ends in the same numbers as one that was not.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
@@ -79,15 +80,17 @@ def train(
     model_options: Mapping[str, Any] | None = None,
     options: Options | None = None,
     initial: Vectors | None = None,
+    validate: Callable[[Recommender], float] | None = None,
     run_folder: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Trained:
     """Train a model by name on the training part of ``split``; the validation part chooses the epoch.
 
-    ``initial`` gives vectors to start from, where the model takes them. With ``run_folder`` the run is
-    recorded there, and continues where an earlier, stopped run of the same settings left off. Raises
-    :class:`~kg.errors.UsageError` or :class:`~kg.errors.ConfigurationError` for settings that make no sense
-    and :class:`~kg.errors.TrainingError` where the loss is no longer a number.
+    ``initial`` gives vectors to start from, where the model takes them. ``validate`` judges the model in
+    place of ``options.metric`` on the validation part, higher is better: to rank only some items, say. With
+    ``run_folder`` the run is recorded there, and continues where an earlier, stopped run of the same
+    settings left off. Raises :class:`~kg.errors.UsageError` or :class:`~kg.errors.ConfigurationError` for
+    settings that make no sense and :class:`~kg.errors.TrainingError` where the loss is no longer a number.
     """
     entry, options = find_model(name), options or Options()
     if entry.needs_graph and graph is None:
@@ -102,7 +105,7 @@ def train(
     generator = torch.Generator(device=find_device(options.device)).manual_seed(options.seed)
     arguments = {} if initial is None else {"initial": initial}
     model = entry.model_class()(data, config, generator, **arguments)
-    loop = _Loop(name, model, split, options, run_folder, progress or (lambda _: None))
+    loop = _Loop(name, model, data, split, options, validate, run_folder, progress or (lambda _: None))
     return loop.run()
 
 
@@ -126,13 +129,16 @@ class _Loop:
         self,
         name: str,
         model: GradientRecommender,
+        data: TrainingData,
         split: Split,
         options: Options,
+        validate: Callable[[Recommender], float] | None,
         folder: Path | None,
         progress: Callable[[Progress], None],
     ) -> None:
-        self.name, self.model, self.split, self.options = name, model, split, options
-        self.folder, self.progress = folder, progress
+        self.name, self.model, self.data, self.split, self.options = name, model, data, split, options
+        self.validate, self.folder, self.progress = validate, folder, progress
+        self.metric = options.metric if validate is None else "custom"
         self.rng = np.random.default_rng(options.seed)
         self.n_epochs = model.config.epochs if options.epochs is None else options.epochs
         self.optimisers = {phase: _adam(model) for phase in model.phases}
@@ -168,7 +174,8 @@ class _Loop:
         self.epoch += 1
         validation = None
         last = self.epoch == self.n_epochs
-        if len(self.split.validation) and (last or self.epoch % self.options.evaluate_every == 0):
+        can_validate = self.validate is not None or len(self.split.validation) > 0
+        if can_validate and (last or self.epoch % self.options.evaluate_every == 0):
             validation = self._validate()
             self._keep_if_better(validation)
         elif last:
@@ -211,6 +218,8 @@ class _Loop:
 
     def _validate(self) -> float:
         self.model.eval()
+        if self.validate is not None:
+            return self.validate(self.model)
         if self.options.metric == "auc":
             return held_out_auc(self.model, self.split.validation, seen=[self.split.train])
         figures = evaluate(self.model, self.split.validation, seen=[self.split.train]).figures()
@@ -227,7 +236,7 @@ class _Loop:
         line: dict[str, Any] = {"epoch": self.epoch}
         line |= {f"train/{phase}": loss for phase, loss in losses.items()}
         if validation is not None:
-            line[f"validation/{self.options.metric}"] = validation
+            line[f"validation/{self.metric}"] = validation
         self.history.append(line)
         if self.folder is not None:
             save_checkpoint(self.folder / "checkpoint", self._checkpoint())
@@ -259,7 +268,7 @@ class _Loop:
             "model": self.name,
             "config": asdict(self.model.config),  # type: ignore[call-overload]
             "options": asdict(self.options),
-            "n_train": len(self.split.train),
+            "data": _fingerprint(self.data),
         }
         self.folder.mkdir(parents=True, exist_ok=True)
         earlier = load_checkpoint(self.folder, settings, self.model.device)
@@ -281,6 +290,17 @@ class _Loop:
             optimiser.load_state_dict({"state": earlier.optimisers.get(phase, {}), "param_groups": groups})
         self.model.generator.set_state(earlier.generator)
         self.model.refresh()
+
+
+def _fingerprint(data: TrainingData) -> str:
+    """What a model sees, as a hash: a run is never continued on other data."""
+    digest = hashlib.blake2b(digest_size=16)
+    arrays = [data.train.keys]
+    if data.graph is not None:
+        arrays += [data.graph.indptr, data.graph.tail, data.graph.relation]
+    for array in arrays:
+        digest.update(len(array).to_bytes(8, "little") + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def _adam(model: GradientRecommender) -> torch.optim.Adam:

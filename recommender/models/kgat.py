@@ -9,6 +9,10 @@ held fixed: no gradient reaches it. *Knowledge* learns every edge by TransR (Lin
 |W_r e_h + e_r - W_r e_t|²``, ``softplus(f(true) - f(corrupted tail))``. Then the attention is recomputed
 from the weights. Until the first time it is 1 / degree.
 
+The authors start from vectors trained by BPR, which ``initial`` allows. It helps on items with interactions
+and costs those without: a cold item's vector stays small and random beside trained ones, and AUC on cold
+items of the planted graph falls from .93 to .65 after 30 epochs of BPR. So the default starts from nothing.
+
 Exactness at less cost: a layer is computed only for the nodes that reach a user or an item through the layers
 above it, which are a prefix of the graph's nodes; the result is the same number for number.
 """
@@ -42,8 +46,9 @@ class Config:
     dim: int = 64
     relation_dim: int = 64
     layers: tuple[int, ...] = (64, 32, 16)
-    learning_rate: float = 1e-3
-    """Theirs is 1e-4 from vectors trained by BPR, for hundreds of epochs; this starts from nothing."""
+    learning_rate: float = 5e-3
+    """Theirs is 1e-4 from vectors trained by BPR, for hundreds of epochs; this starts from nothing. Chosen
+    among 1e-3, 5e-3 and 1e-2 on the validation part of the demo's interactions."""
     penalty: float = 1e-5
     batch_size: int = 1024
     epochs: int = 200
@@ -125,7 +130,7 @@ class Kgat(GradientRecommender):
         rows = functional.embedding(self.ids(nodes), self.nodes).view(3, n_edges, -1)
         starts = np.flatnonzero(np.diff(relation, prepend=-1))
         ends = np.append(starts[1:], n_edges)
-        pieces = rows.split((ends - starts).tolist(), dim=1)
+        pieces = torch.split(rows, (ends - starts).tolist(), dim=1)
         matrices = self.projections.unbind()  # split and unbind: their gradients are put together once
         projected = [
             piece @ matrices[number] for piece, number in zip(pieces, relation[starts].tolist(), strict=True)

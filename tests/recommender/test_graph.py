@@ -86,6 +86,16 @@ def test_two_items_of_one_entity_both_get_its_edges() -> None:
     assert graph.indptr[-1] == 2 * 6 + 2 * 3
 
 
+def test_what_is_further_away_can_be_left_out() -> None:
+    graph = JointGraph.build(split_of(), GRAPH, LINKS, within_hops=1)
+    assert [ENTITIES[e] if e >= 0 else None for e in graph.entity] == [
+        "alien", "blade", None, "ridley", "scifi",
+    ]  # fmt: skip
+    assert graph.n_within == (5, 7)
+    assert not any("far" in edge for edge in named_edges(graph))
+    assert graph.n_edges == 2 * 3 + 2 * 3
+
+
 def test_rows_within_reach_are_prefixes() -> None:
     world = planted_world(1, "PG-2")
     graph = JointGraph.build(world.split, world.graph, world.links)

@@ -106,6 +106,22 @@ def test_cold_items_drawn_as_negatives_learn_to_be_bad() -> None:
 
 
 @pytest.mark.planted
+def test_a_start_from_trained_vectors_costs_cold_items() -> None:
+    _, cold = aucs("kgat", "PG-1")
+    spoiled = []
+    for seed in SEEDS:
+        world = planted_world(seed)
+        run = Options(epochs=30, seed=seed, device="cpu")
+        first = train("bpr", world.split, model_options={**FLAT, "warm_only": True}, options=run)
+        graph = JointGraph.build(world.split, world.graph, world.links)
+        start = first.model.vectors()
+        model = train("kgat", world.split, graph, model_options=KGAT, options=run, initial=start).model
+        spoiled.append(pair_auc(model, world.cold.users, world.cold.items, world.cold.labels))
+    print(f"kgat from bpr: cold {np.round(spoiled, 3)}")
+    assert cold.mean() - np.mean(spoiled) > 0.15
+
+
+@pytest.mark.planted
 def test_more_layers_see_further() -> None:
     _, shallow = aucs("kgat", "PG-2u", layers=(16,))
     _, deep = aucs("kgat", "PG-2u", layers=(16, 16, 16))

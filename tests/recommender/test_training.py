@@ -123,6 +123,21 @@ def test_auc_can_choose_the_epoch() -> None:
     assert 0.5 < found.best_validation <= 1
 
 
+def test_a_callers_own_judge_chooses_the_epoch() -> None:
+    wanted = iter([0.1, 0.9, 0.2, 0.3])
+    options = Options(epochs=4, evaluate_every=1, device="cpu")
+    found = train("bpr", SPLIT, options=options, validate=lambda _: next(wanted))
+    assert (found.best_epoch, found.best_validation) == (2, 0.9)
+    assert [line["validation/custom"] for line in found.history] == [0.1, 0.9, 0.2, 0.3]
+
+
+def test_a_run_is_not_continued_on_other_data(tmp_path: Path) -> None:
+    run("bpr", tmp_path)
+    other = random_split(WORLD.split.train, np.random.default_rng(9), (0.8, 0.2, 0.0))
+    with pytest.raises(TrainingError, match="other settings or other data"):
+        train("bpr", other, model_options=SMALL["bpr"], options=OPTIONS, run_folder=tmp_path)
+
+
 def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(tmp_path: Path) -> None:
     run("bpr", tmp_path, Options(epochs=2, evaluate_every=2, device="cpu"))
     checkpoint = tmp_path / "checkpoint" / "state.safetensors"
