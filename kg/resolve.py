@@ -8,9 +8,9 @@ Two stages, each among the entities of one type:
    an initial for the only given name, a middle initial left out, a slip of the pen, or a name that the other
    is also called by. What fits several things that are not one stays.
 
-Two things are never merged whose keys or suffixes (Jr.) differ, or whose merge was undone, and neither
-are groups that hold such a pair. A group grows only by what is alike to each of its names, so that no chain of small
-steps joins what is far apart. Every merge is a decision in the ledger and can be undone.
+Two things are never merged whose keys or suffixes (Jr.) differ, or whose merge was undone, and neither are
+groups that hold such a pair. A group grows only by what is alike to each of its names, so that no chain of
+small steps joins what is far apart. Every merge is a decision in the ledger and can be undone.
 """
 
 from __future__ import annotations

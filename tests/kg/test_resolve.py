@@ -47,10 +47,11 @@ def ledger_of(
 ) -> Ledger:
     """A ledger in which each entity is asserted once; those named last also star in one film."""
     ledger = Ledger(path / "ledger")
-    for number, entity in enumerate(entities):
-        said = [Fact(HEAT.id, "STARS", entity.id)] if entity in beside_heat else []
-        said += [fact for fact in facts if fact.subject == entity.id]
-        ledger.put_source(f"list {number}", "curated", Assertions((entity, HEAT), (), tuple(said)))
+    with ledger.batch():
+        for number, entity in enumerate(entities):
+            said = [Fact(HEAT.id, "STARS", entity.id)] if entity in beside_heat else []
+            said += [fact for fact in facts if fact.subject == entity.id]
+            ledger.put_source(f"list {number}", "curated", Assertions((entity, HEAT), (), tuple(said)))
     return ledger
 
 
