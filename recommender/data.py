@@ -115,11 +115,26 @@ class Interactions:
         """Only the pairs whose weight reaches the threshold: ratings of 4 and better, say."""
         return replace(self.select(self.weight >= weight), n_duplicates=self.n_duplicates)
 
+    def over(self, users: Sequence[str], items: Sequence[str]) -> Interactions:
+        """The same interactions over other (sorted) id lists, which must hold every id that occurs."""
+        new_users, new_items = (np.asarray(ids, dtype=np.str_) for ids in (users, items))
+        moved_user = np.searchsorted(new_users, np.asarray(self.user_ids, dtype=np.str_))
+        moved_item = np.searchsorted(new_items, np.asarray(self.item_ids, dtype=np.str_))
+        return replace(
+            self,
+            user_ids=tuple(users),
+            item_ids=tuple(items),
+            user=moved_user[self.user].astype(np.int64),
+            item=moved_item[self.item].astype(np.int64),
+        )
+
+    def used(self) -> Interactions:
+        """The same interactions without the ids that occur in none."""
+        return self._compacted(np.ones(len(self), dtype=bool))
+
     def with_items(self, ids: Sequence[str]) -> Interactions:
         """The same interactions over a catalogue that also has ``ids``."""
-        merged = np.unique(np.asarray([*self.item_ids, *ids], dtype=np.str_))
-        moved = np.searchsorted(merged, np.asarray(self.item_ids, dtype=np.str_)).astype(np.int64)
-        return replace(self, item_ids=tuple(merged.tolist()), item=moved[self.item])
+        return self.over(self.user_ids, sorted({*self.item_ids, *ids}))
 
     def core(self, k: int) -> Interactions:
         """The largest part in which every user and every item has at least ``k`` interactions; ids shrink.
