@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from extraction.sentences import sentences
 from kg.errors import UsageError
 from kg.facts import Chunk, Document
+from kg.sentences import sentences
 
 DEFAULT_MAX_CHARACTERS = 2000
 CHUNKING_VERSION = "1"

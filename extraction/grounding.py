@@ -17,7 +17,7 @@ from itertools import pairwise
 
 from rapidfuzz import fuzz
 
-from extraction.sentences import sentences
+from kg.sentences import sentences
 
 FUZZY_CUTOFF = 88.0
 """The lowest similarity, out of 100, at which a deviating quote is accepted: about one edit in eight."""

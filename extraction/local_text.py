@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from extraction.sentences import sentences
+from kg.sentences import sentences
 
 _UNNEEDED = ("torch", "cupy", "tensorflow", "mxnet", "jax")
 _HYPHENS = frozenset("-‐‑")

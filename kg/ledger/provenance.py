@@ -17,6 +17,7 @@ from kg.ledger.gathering import read_inference
 from kg.ledger.reads import node_name
 from kg.ledger.rows import FactEntity, FactRow, ProvenanceRow
 from kg.ledger.tables import FIRST_DECISION, STATUS_OF_CODE
+from kg.sentences import sentences
 
 TEXTS_REMEMBERED = 512
 """Documents whose texts are kept while facts are streamed."""
@@ -24,7 +25,8 @@ TEXTS_REMEMBERED = 512
 NAMES_REMEMBERED = 200_000
 """Entities whose names are kept while facts are streamed."""
 
-_SENTENCE_ENDS = ".!?\n"
+PARAGRAPH_AT_MOST = 2000
+"""How far around a quote its sentence is looked for, in characters."""
 
 _PROVENANCE = """
 SELECT a.edge, a.source, s.identity, s.kind, a.confidence, a.status, a.inference, v.begins, v.ends
@@ -48,13 +50,15 @@ class _Text:
 
 
 def sentence_around(text: str, start: int, end: int) -> str:
-    """The sentence that holds ``text[start:end]``: to the nearest ``. ! ?`` or line end on either side."""
-    left = max(text.rfind(mark, 0, start) for mark in _SENTENCE_ENDS) + 1
-    # A quote that ends its own sentence needs nothing from the next one.
-    after = end - 1 if text[end - 1 : end] in _SENTENCE_ENDS else end
-    rights = [found for mark in _SENTENCE_ENDS if (found := text.find(mark, after)) >= 0]
-    right = min(rights) + 1 if rights else len(text)
-    return text[left : max(right, end)].strip()
+    """The sentences that ``text[start:end]`` touches, on one line; looked for within its paragraph."""
+    before = text.rfind("\n\n", max(0, start - PARAGRAPH_AT_MOST), start)
+    after = text.find("\n\n", end, end + PARAGRAPH_AT_MOST)
+    left = max(0, start - PARAGRAPH_AT_MOST) if before < 0 else before
+    right = min(len(text), end + PARAGRAPH_AT_MOST) if after < 0 else after
+    touched = [span for span in sentences(text, left, right) if span[0] < end and span[1] > start]
+    if not touched:
+        return " ".join(text[start:end].split())
+    return " ".join(text[min(touched[0][0], start) : max(touched[-1][1], end)].split())
 
 
 class Provenance:

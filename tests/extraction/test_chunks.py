@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extraction.chunks import split
-from extraction.sentences import sentences
 from kg.errors import UsageError
 from kg.facts import Document
+from kg.sentences import sentences
 
 
 def cut(text: str) -> list[str]:

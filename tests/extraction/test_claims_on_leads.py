@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from extraction.claims import ClaimedEntity, ClaimedFact, ground_claims
-from extraction.sentences import sentences
 from kg.facts import Chunk, Document
 from kg.schema import Schema, read_schema
+from kg.sentences import sentences
 
 ROOT = Path(__file__).parents[2]
 LEADS = Path(os.environ.get("LORE_DATA", ROOT / "../shared/data")) / "rec/ml-100k/film_leads.jsonl"

@@ -21,7 +21,7 @@ from tests.kg.ledger.making import (
     shown,
 )
 
-TEXT = "A first one. Alien was made by Ridley Scott in 1979! Nobody knew.\nThe end"
+TEXT = "A first one. Alien was made by Ridley Scott\nin 1979! J. T. Walsh knew.\n\nThe end"
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,8 @@ TEXT = "A first one. Alien was made by Ridley Scott in 1979! Nobody knew.\nThe e
         ("A first", "A first one."),
         ("end", "The end"),
         ("one. Alien", "A first one. Alien was made by Ridley Scott in 1979!"),
-        (TEXT, TEXT),
+        ("knew", "J. T. Walsh knew."),
+        (TEXT, " ".join(TEXT.split())),
     ],
 )
 def test_the_sentence_around_a_quote(quote: str, sentence: str) -> None:
