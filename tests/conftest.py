@@ -14,7 +14,7 @@ import pytest
 
 from kg.stores.opening import split_credentials
 
-_LAUNCHER = Path(__file__).resolve().parent.parent / "docker" / "neo4j" / "launch.py"
+LAUNCHER = Path(__file__).resolve().parent.parent / "docker" / "neo4j" / "launch.py"
 _WHY_SKIPPED = pytest.StashKey[str]()
 
 
@@ -34,7 +34,7 @@ def neo4j_server(pytestconfig: pytest.Config) -> Iterator[Neo4jServer]:
         url, user, password = split_credentials(named)
         yield Neo4jServer(url, user or "neo4j", password or "")
         return
-    launcher = _load_launcher()
+    launcher = load_launcher()
     try:
         launching = launcher.launch()
         server = launching.__enter__()
@@ -75,10 +75,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         )
 
 
-def _load_launcher() -> ModuleType:
+def load_launcher() -> ModuleType:
+    """The launcher as a module; it is a script outside every package."""
     name = "neo4j_launcher"
     if name not in sys.modules:
-        specification = importlib.util.spec_from_file_location(name, _LAUNCHER)
+        specification = importlib.util.spec_from_file_location(name, LAUNCHER)
         assert specification is not None
         assert specification.loader is not None
         module = importlib.util.module_from_spec(specification)
