@@ -69,7 +69,7 @@ RANKING_METRICS: Mapping[str, Callable[[Hits, Ints], Values]] = {
 }
 
 
-def auc(scores: NDArray[np.floating], labels: NDArray[np.bool_]) -> float:
+def auc(scores: NDArray[np.number], labels: NDArray[np.bool_]) -> float:
     """Probability that a positive scores above a negative, ties counting half, over all pairs at once.
 
     Averaging it over mini-batches, as some published code does, is another number. NaN without both labels.
