@@ -31,6 +31,10 @@ class SupportedPath:
     score: float
     steps: tuple[Step, ...]
 
+    def as_json(self) -> dict[str, Any]:
+        """The path as plain values."""
+        return asdict(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
@@ -54,17 +58,23 @@ def explain(service: Service, ledger: Ledger, user: str, item: str, *, k: int = 
     """
     found = service.explain(user, item, k=k)
     paths = tuple(
-        SupportedPath(path.text, path.score, tuple(_with_source(ledger, edge) for edge in path.edges))
+        SupportedPath(
+            path.text,
+            path.score,
+            tuple(
+                step_with_source(ledger, edge.edge_id, edge.subject, edge.predicate, edge.object)
+                for edge in path.edges
+            ),
+        )
         for path in found.paths
     )
     return Explanation(user, item, found.name, found.reason, paths)
 
 
-def _with_source(ledger: Ledger, edge: Any) -> Step:
-    rows = ledger.provenance(edge.edge_id) if edge.edge_id else []
+def step_with_source(ledger: Ledger, edge_id: str, subject: str, predicate: str, object: str) -> Step:
+    """A step with the first sentence that says it; without one where no document does."""
+    rows = ledger.provenance(edge_id) if edge_id else []
     spoken = next((row for row in rows if row.sentence), None)
     if spoken is None:
-        return Step(edge.subject, edge.predicate, edge.object, "", "", None, None)
-    return Step(
-        edge.subject, edge.predicate, edge.object, spoken.sentence, spoken.uri, spoken.start, spoken.end
-    )
+        return Step(subject, predicate, object, "", "", None, None)
+    return Step(subject, predicate, object, spoken.sentence, spoken.uri, spoken.start, spoken.end)

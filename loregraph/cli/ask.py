@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from loregraph.cli.options import JsonOption, WorkspaceOption, parse_parameters
-from loregraph.cli.output import next_step, print_pairs, print_rows, say
+from loregraph.cli.output import next_step, print_json, print_pairs, print_path, print_rows, say
 from loregraph.workspace import Workspace
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the root."""
     app.command()(query)
+    app.command()(paths)
     app.command()(stats)
     app.command()(doctor)
 
@@ -35,6 +36,26 @@ def query(
     print_rows(rows, as_json=json_)
     if len(rows) == limit:
         say(f"stopped at {limit} rows; --limit asks for more")
+
+
+def paths(
+    source: Annotated[str, typer.Argument(help="The name of a thing.")],
+    target: Annotated[str, typer.Argument(help="The name of another.")],
+    workspace: WorkspaceOption = None,
+    k: Annotated[int, typer.Option("-k", help="At most this many paths.", min=1)] = 3,
+    max_length: Annotated[int, typer.Option(help="At most this many steps.", min=1, max=4)] = 3,
+    json_: JsonOption = False,
+) -> None:
+    """Show how two things are connected, with the sentence behind every step."""
+    from loregraph.connecting import connections
+
+    with Workspace.find(workspace).ledger() as ledger:
+        found = connections(ledger, source, target, k=k, max_length=max_length)
+    if json_:
+        print_json([path.as_json() for path in found])
+        return
+    for path in found:
+        print_path(path)
 
 
 def stats(workspace: WorkspaceOption = None, json_: JsonOption = False) -> None:

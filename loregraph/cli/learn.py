@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 
 from loregraph.cli.options import BundleOption, JsonOption, WorkspaceOption, parse_parameters
-from loregraph.cli.output import end_progress, next_step, print_json, print_rows, progress_line, say
+from loregraph.cli.output import (
+    end_progress,
+    next_step,
+    print_json,
+    print_path,
+    print_rows,
+    progress_line,
+    say,
+)
 from loregraph.workspace import Workspace
 
 
@@ -119,11 +127,4 @@ def explain(
         return
     print(f"{explanation.name}: {explanation.reason}")
     for path in explanation.paths:
-        print(f"- {path.text}")
-        for step in path.steps:
-            source = (
-                f' — "{step.sentence}" ({step.document})'
-                if step.sentence
-                else " — no document says it any more"
-            )
-            print(f"    {step.subject} {step.predicate} {step.object}{source}")
+        print_path(path)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loregraph.explaining import SupportedPath
 
 
 def say(text: str) -> None:
@@ -46,6 +49,14 @@ def print_pairs(pairs: Mapping[str, Any], *, as_json: bool) -> None:
     width = max((len(name) for name in pairs), default=0)
     for name, value in pairs.items():
         print(f"{name:<{width}}  {_cell(value)}")
+
+
+def print_path(path: SupportedPath) -> None:
+    """Print a path, and under it every step with the sentence that says it."""
+    print(f"- {path.text}")
+    for step in path.steps:
+        source = f'"{step.sentence}" ({step.document})' if step.sentence else "no document says it any more"
+        print(f"    {step.subject} {step.predicate} {step.object} — {source}")
 
 
 def progress_line(text: str) -> None:

@@ -39,6 +39,17 @@ def test_parameters_and_limit(films: Path) -> None:
     assert len(lore("query", "-w", films, text, "-p", "after=1900", "--limit", 1, "--json").json) == 1
 
 
+def test_two_things_are_connected_by_sentences(tmp_path: Path) -> None:
+    folder = films_workspace(tmp_path / "w", "alien.md", "blade-runner.md")
+    found = lore("paths", "-w", folder, "Alien", "blade runner", "--json").json
+    assert found[0]["text"] == "Alien -DIRECTED_BY-> Ridley Scott <-DIRECTED_BY- Blade Runner"
+    assert [step["sentence"] for step in found[0]["steps"]] == [
+        "Alien is a 1979 science fiction horror film directed by Ridley Scott and written by Dan O'Bannon.",
+        "Blade Runner is a 1982 science fiction film directed by Ridley Scott.",
+    ]
+    assert lore("paths", "-w", folder, "Alien", "Nobody At All").code == 4
+
+
 def test_statistics_have_the_agreed_names(films: Path) -> None:
     counts = lore("stats", "-w", films, "--json").json
     assert set(counts) == {"documents", "chunks", "entities", "facts", "evidence", "version"}
