@@ -18,15 +18,10 @@ from kg.errors import QueryRefused
 from kg.stores.cypher import Group, Item, Items, Token, is_group, is_symbol, is_word, split_at
 from kg.stores.embedded_clauses import Clause, split_clauses
 from kg.stores.embedded_expressions import Expressions, spelled
+from kg.stores.embedded_matching import Matching
 from kg.stores.embedded_patterns import (
-    EdgePattern,
-    NodePattern,
-    PathPattern,
     Scope,
     Variable,
-    distinctness,
-    parse_paths,
-    resolve,
 )
 from kg.stores.embedded_reading import HIDDEN, Statement
 from kg.stores.gate import CLAUSES
@@ -34,6 +29,8 @@ from kg.stores.gate import CLAUSES
 _DIRECTIONS = ("ASC", "ASCENDING", "DESC", "DESCENDING")
 _MODIFIERS = ("ORDER BY", "SKIP", "LIMIT", "WHERE")
 _EVERYTHING = 10**15
+MAX_JOINED = 10
+"""Relationships of all MATCH between two WITH: planning takes exponential time in them, seconds at ten."""
 _LIST_FUNCTIONS = ("LABELS", "NODES", "RELATIONSHIPS", "KEYS", "COLLECT", "SPLIT", "RANGE", "TAIL")
 _NO_ENTITIES = frozenset({"Document", "Chunk"})
 
@@ -74,21 +71,22 @@ class _Query:
         self._vocabulary = vocabulary
         self._limit = limit
         self._n_fresh = 0
-        self._counts = False
+        self.counts = False
+        self._n_joined = 0
         self._names: list[str] = []
         self._compact: set[int] = set()
         self._lists: set[str] = set()
-        self._expressions = Expressions(self)
+        self.expressions = Expressions(self)
 
     def statement(self, items: Items) -> Statement:
         """Translate the whole query."""
-        self._counts = _has_count(items)
+        self.counts = _has_count(items)
         clauses = split_clauses(items)
         is_union = any(clause.keyword == "UNION" for clause in clauses)
         if not is_union:
             self._cap(clauses)
         text = self._clauses(clauses, {}, outermost=True)
-        used = {name: self.parameters[name] for name in self._expressions.used}
+        used = {name: self.parameters[name] for name in self.expressions.used}
         return Statement(text, used, tuple(self._names), frozenset(self._compact))
 
     def columns(self, variable: Variable) -> list[str]:
@@ -123,7 +121,10 @@ class _Query:
                 "EXISTS { } and COUNT { } take one MATCH and one WHERE.",
                 hint="Join patterns with a comma: EXISTS { MATCH (a)-->(b), (b)-->(c) WHERE ... }.",
             )
-        return self._clauses(clauses, dict(scope), outermost=False)
+        outside, self._n_joined = self._n_joined, 0
+        text = self._clauses(clauses, dict(scope), outermost=False)
+        self._n_joined = outside
+        return text
 
     def _clauses(self, clauses: list[Clause], scope: Scope, *, outermost: bool) -> str:
         out: list[str] = []
@@ -137,10 +138,12 @@ class _Query:
                 at += where is not None
             elif clause.keyword == "UNION":
                 out.append("UNION ALL" if clause.items else "UNION")
+                self._n_joined = 0
                 scope.clear()
             elif clause.keyword == "UNWIND":
                 out.append(self._unwind(clause, scope))
             elif clause.keyword == "WITH":
+                self._n_joined = 0
                 end = at
                 while end < len(clauses) and clauses[end].keyword in _MODIFIERS:
                     end += 1
@@ -160,136 +163,26 @@ class _Query:
             if modifier.keyword == "ORDER BY" and not keywords & {"SKIP", "LIMIT"}:
                 out.append(f"LIMIT {_EVERYTHING}")
         if "ORDER BY" in keywords:
-            out.append(f"UNWIND [1] AS {self._fresh()}")
+            out.append(f"UNWIND [1] AS {self.fresh()}")
         return " ".join(out)
 
     def _modifier(self, clause: Clause, scope: Scope) -> str:
         if clause.keyword == "ORDER BY":
             return f"ORDER BY {self._order(clause.items, scope)}"
-        return f"{clause.keyword} {self._expressions.text(clause.items, scope)}"
+        return f"{clause.keyword} {self.expressions.text(clause.items, scope)}"
 
     def _match(self, clause: Clause, where: Clause | None, scope: Scope) -> str:
         optional = clause.keyword.startswith("OPTIONAL")
-        paths = parse_paths(clause.items)
-        conditions: list[str] = []
-        inline: list[Items] = []
-        edges: list[tuple[str, Variable]] = []
-        bound = set(scope)
-        self._bind_nodes(paths, scope, bound, conditions, optional)
-        n_edges = sum(len(path.edges) for path in paths)
-        told: set[str] = set()
-        texts = []
-        for path in paths:
-            texts.append(self._path(path, scope, bound, told, edges, n_edges, inline, optional))
-        conditions += distinctness(edges)
-        conditions += [self._expressions.text(found, scope) for found in inline]
-        if self._counts:
-            conditions += [f"{spelled(name, scope.get(name))}.`id` IS NOT NULL" for name in sorted(told)]
-        if where is not None:
-            conditions.insert(0, self._expressions.text(where.items, scope))
-        text = f"{clause.keyword} {', '.join(texts)}"
-        if len(conditions) == 1:
-            return f"{text} WHERE {conditions[0]}"
-        return f"{text} WHERE {' AND '.join(f'({found})' for found in conditions)}" if conditions else text
-
-    def _bind_nodes(
-        self, paths: list[PathPattern], scope: Scope, bound: set[str], conditions: list[str], optional: bool
-    ) -> None:
-        """Give every new variable the labels that all its places in this clause ask for."""
-        for path in paths:
-            if path.variable:
-                scope[path.variable] = Variable("path")
-            for node in path.nodes:
-                tables = resolve(node.labels, self.labels, "label")
-                if node.variable is None:
-                    continue
-                known = scope.get(node.variable)
-                if node.variable in bound:
-                    if tables is not None:
-                        listed = ", ".join(f"'{name}'" for name in sorted(tables))
-                        test = f"label({spelled(node.variable, known)}) IN [{listed}]" if tables else "false"
-                        conditions.append(test)
-                    continue
-                if known is not None and known.tables is not None:
-                    tables = known.tables if tables is None else known.tables & tables
-                scope[node.variable] = Variable("node", tables, optional)
-
-    def _path(
-        self,
-        path: PathPattern,
-        scope: Scope,
-        bound: set[str],
-        told: set[str],
-        edges: list[tuple[str, Variable]],
-        n_edges: int,
-        inline: list[Items],
-        optional: bool,
-    ) -> str:
-        alone = not path.edges
-        pieces = [self._node(path.nodes[0], scope, bound, told, inline, alone)]
-        for edge, node in zip(path.edges, path.nodes[1:], strict=True):
-            pieces.append(self._edge(edge, scope, edges, n_edges, inline, optional))
-            pieces.append(self._node(node, scope, bound, told, inline, False))
-        text = "".join(pieces)
-        return f"`{path.variable}` = {text}" if path.variable else text
-
-    def _node(
-        self,
-        node: NodePattern,
-        scope: Scope,
-        bound: set[str],
-        told: set[str],
-        inline: list[Items],
-        alone: bool,
-    ) -> str:
-        name = node.variable
-        if node.condition:
-            inline.append(node.condition)
-        if name is None:
-            tables = resolve(node.labels, self.labels, "label")
-        else:
-            tables = None if name in bound or name in told else scope[name].tables
-        if alone and tables is None and (name is None or (name not in bound and name not in told)):
-            tables = frozenset(self._vocabulary.nodes)
-        if name is not None:
-            told.add(name)
-        if tables is not None and not tables:
-            inline.append([Token("word", "FALSE", 0, 0)])
-            tables = None
-        labels = ":" + "|".join(f"`{table}`" for table in sorted(tables)) if tables is not None else ""
-        properties = f" {self._expressions.mapping(node.properties, scope)}" if node.properties else ""
-        variable = spelled(name, scope.get(name)) if name else ""
-        return f"({variable}{labels}{properties})"
-
-    def _edge(
-        self,
-        edge: EdgePattern,
-        scope: Scope,
-        edges: list[tuple[str, Variable]],
-        n_edges: int,
-        inline: list[Items],
-        optional: bool,
-    ) -> str:
-        tables = resolve(edge.types, self.types, "relationship type")
-        if tables is not None and not tables:
-            inline.append([Token("word", "FALSE", 0, 0)])
-            tables = None
-        variable = Variable("edge" if edge.hops is None else "edges", tables, optional)
-        shortest = edge.mode != "TRAIL"
-        name = spelled(edge.variable, scope.get(edge.variable)) if edge.variable else ""
-        if not name and n_edges > 1 and not shortest:
-            name = self._fresh()
-        if name and not shortest:
-            edges.append((name, variable))
-        if edge.variable:
-            scope[edge.variable] = variable
-        if edge.condition:
-            inline.append(edge.condition)
-        types = ":" + "|".join(f"`{table}`" for table in sorted(tables)) if tables is not None else ""
-        hops = f"* {edge.mode} {edge.hops[0]}..{edge.hops[1]}" if edge.hops is not None else ""
-        properties = f" {self._expressions.mapping(edge.properties, scope)}" if edge.properties else ""
-        left, right = "<-" if edge.left else "-", "->" if edge.right else "-"
-        return f"{left}[{name}{types}{hops}{properties}]{right}"
+        matching = Matching(self, scope, optional=optional)
+        text = matching.text(clause.items, where.items if where is not None else None)
+        self._n_joined = matching.n_edges + (0 if optional else self._n_joined)
+        if self._n_joined > MAX_JOINED:
+            raise QueryRefused(
+                f"more than {MAX_JOINED} relationships are matched at once.",
+                where=f"character {clause.start + 1}",
+                hint="Put a WITH between two MATCH, or write -[:STARS*1..4]- for a repeated relationship.",
+            )
+        return f"{clause.keyword} {text}"
 
     def _unwind(self, clause: Clause, scope: Scope) -> str:
         items = clause.items
@@ -297,7 +190,7 @@ class _Query:
             raise QueryRefused(
                 "UNWIND looks like UNWIND $names AS name.", where=f"character {clause.start + 1}"
             )
-        text = self._expressions.text(items[:-2], scope)
+        text = self.expressions.text(items[:-2], scope)
         scope[items[-1].text] = Variable("value")
         return f"UNWIND {text} AS `{items[-1].text}`"
 
@@ -355,14 +248,14 @@ class _Query:
         if keep and known is not None and own is not None:
             text, variable = spelled(own, known), known
         else:
-            text, variable = self._expressions.text(part, scope), Variable("value")
+            text, variable = self.expressions.text(part, scope), Variable("value")
             if known is not None and known.kind != "edges":
                 variable = known
         name = alias or own or self._cypher[part[0].start : part[-1].end]
         if alias is None or (alias == own and known is not None):
             return text, name, variable
         # The engine takes a name that is known already for the old one.
-        fresh = self._fresh() if alias in scope else None
+        fresh = self.fresh() if alias in scope else None
         variable = replace(variable, spelled=fresh)
         return f"{text} AS {spelled(alias, variable)}", name, variable
 
@@ -376,10 +269,10 @@ class _Query:
                 if known.kind in ("node", "edge"):
                     part = [first, Token("symbol", ".", 0, 0), Token("word", "id", 0, 0), *part[1:]]
                 elif first.text in self._lists:
-                    direction = self._expressions.text(part[1:], scope)
+                    direction = self.expressions.text(part[1:], scope)
                     keys.append(f"string({spelled(first.text, known)}) {direction}")
                     continue
-            keys.append(self._expressions.text(part, scope))
+            keys.append(self.expressions.text(part, scope))
         return ", ".join(keys)
 
     def _cap(self, clauses: list[Clause]) -> None:
@@ -394,7 +287,8 @@ class _Query:
         else:
             clauses.append(Clause("LIMIT", [_number(self._limit)], 0))
 
-    def _fresh(self) -> str:
+    def fresh(self) -> str:
+        """A name that no query uses."""
         self._n_fresh += 1
         return f"`{HIDDEN}{self._n_fresh}`"
 

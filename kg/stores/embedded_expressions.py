@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from kg.errors import QueryRefused
 from kg.stores.cypher import Group, Item, Items, Token, is_symbol, split_at, string_literal
-from kg.stores.embedded_functions import at_place, between_places, call, own_list
+from kg.stores.embedded_functions import at_place, between_places, call, holds_empty_list, literal, own_list
 from kg.stores.embedded_patterns import Scope, Variable, path_length_at, resolve
 from kg.stores.embedded_reading import HIDDEN
 from kg.stores.gate import KEYWORDS
@@ -73,22 +73,8 @@ class Expressions:
             parts.append(f"{_quoted(part[0].text)}: {self.text(part[2:], scope)}")
         return "{" + ", ".join(parts) + "}"
 
-    def literal(self, value: Any) -> str:
-        """A parameter's value written out, for the places where the engine takes no parameter."""
-        if value is None:
-            return "NULL"
-        if isinstance(value, bool):
-            return "true" if value else "false"
-        if isinstance(value, int | float):
-            return f"CAST({value!r} AS {'INT64' if isinstance(value, int) else 'DOUBLE'})"
-        if isinstance(value, str):
-            return string_literal(value)
-        if isinstance(value, list | tuple):
-            return "[" + ", ".join(map(self.literal, value)) + "]"
-        return "{" + ", ".join(f"{_quoted(name)}: {self.literal(item)}" for name, item in value.items()) + "}"
-
     def _short_literal(self, token: Token, value: Any) -> str:
-        text = self.literal(value)
+        text = literal(value)
         if len(text) > _LONGEST_LITERAL:
             raise QueryRefused(
                 f"${token.text} is too long for this place.",
@@ -111,7 +97,7 @@ class Expressions:
         elif item.kind == "parameter":
             value = self._context.parameters[item.text]
             # Inside a lambda the engine knows no parameters, and it has no type for an empty list in one.
-            if self._in_lambda or _holds_empty(value):
+            if self._in_lambda or holds_empty_list(value):
                 out.append(self._short_literal(item, value))
             else:
                 out.append(f"${item.text}")
@@ -392,12 +378,6 @@ def _number(token: Token) -> str:
     if text.isdigit() and int(text) >= 2**63:
         raise QueryRefused("an integer has at most 64 bits.", where=f"character {token.start + 1}")
     return text
-
-
-def _holds_empty(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(map(_holds_empty, value.values()))
-    return isinstance(value, list | tuple) and (not value or any(map(_holds_empty, value)))
 
 
 def _quoted(name: str) -> str:

@@ -5,10 +5,12 @@ Every translation takes and gives texts of the engine's dialect.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from kg.errors import QueryRefused
-from kg.stores.cypher import Token
+from kg.stores.cypher import Token, string_literal
 
 _LONGEST_ARGUMENT = 3_000
 
@@ -26,6 +28,32 @@ def call(name: Token, arguments: Sequence[str]) -> str:
         raise QueryRefused(
             f"{name.text}() does not take {len(arguments)} arguments.", where=f"character {name.start + 1}"
         ) from None
+
+
+def literal(value: Any) -> str:
+    """A parameter's value written out, for the places where the engine takes no parameter."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"CAST('{value}' AS DOUBLE)"
+    if isinstance(value, int | float):
+        return f"CAST({value!r} AS {'INT64' if isinstance(value, int) else 'DOUBLE'})"
+    if isinstance(value, str):
+        return string_literal(value)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(literal, value)) + "]"
+    if any("`" in name for name in value):
+        raise QueryRefused("a key in a parameter holds a back-tick.")
+    return "{" + ", ".join(f"`{name}`: {literal(item)}" for name, item in value.items()) + "}"
+
+
+def holds_empty_list(value: Any) -> bool:
+    """Whether there is an empty list in a parameter's value: the engine has no type for one."""
+    if isinstance(value, dict):
+        return any(map(holds_empty_list, value.values()))
+    return isinstance(value, list | tuple) and (not value or any(map(holds_empty_list, value)))
 
 
 def own_list(text: str) -> str:
@@ -64,9 +92,8 @@ def _from_zero(primary: str, place: str, shift: int) -> str:
     if place.isdigit():
         return str(int(place) + shift)
     added = f" + {shift}" if shift else ""
-    return (
-        f"(CASE WHEN ({place}) < 0 THEN greatest(size({primary}) + ({place}), 0) ELSE ({place}) END{added})"
-    )
+    from_end = f"CASE WHEN size({primary}) + ({place}) > 0 THEN size({primary}) + ({place}) ELSE 0 END"
+    return f"(CASE WHEN ({place}) < 0 THEN {from_end} ELSE ({place}) END{added})"
 
 
 def _bound(*texts: str) -> None:

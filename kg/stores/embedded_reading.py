@@ -64,6 +64,12 @@ def open_database(
             enable_multi_writes=False,
         )
     except (RuntimeError, IndexError, MemoryError) as problem:
+        if "Mmap for size" in str(problem):
+            raise StoreError(
+                f"there are no {largest >> 30} GB of addresses for the graph.",
+                where=path,
+                hint="Raise the limit on virtual memory (ulimit -v).",
+            ) from None
         raise StoreError(
             f"the graph cannot be opened: {one_line(problem)}", where=path, hint="Run `lore store rebuild`."
         ) from None
