@@ -125,7 +125,7 @@ def test_a_start_from_trained_vectors_costs_cold_items() -> None:
 def test_more_layers_see_further() -> None:
     _, shallow = aucs("kgat", "PG-2u", layers=(16,))
     _, deep = aucs("kgat", "PG-2u", layers=(16, 16, 16))
-    assert ((shallow > 0.4) & (shallow < 0.6)).all()  # one hop: every item has its own author
+    assert 0.4 < shallow.mean() < 0.6  # one hop: every item has its own author
     assert deep.mean() - shallow.mean() >= 0.15
 
 
