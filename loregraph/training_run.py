@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 BASELINES = ("popularity", "bpr")
 """What stands beside every model: what most users had, and matrix factorisation."""
 
+HOPS_AT_MOST = 3
+"""Entities farther from every item reach no item through the three layers that models have."""
+
 SHOWN_METRICS = ("ndcg", "recall", "hit")
 SPLITS = ("random", "last", "time")
 
@@ -131,7 +134,7 @@ def _graph(
         return None, None
     with workspace.ledger() as ledger:
         snapshot = Snapshot.of(ledger)
-    return snapshot, JointGraph.build(split, snapshot, links)
+    return snapshot, JointGraph.build(split, snapshot, links, within_hops=HOPS_AT_MOST)
 
 
 def _train(

@@ -67,7 +67,7 @@ def train() -> None:
         file.write("user_id,item_id,timestamp\n")
         file.writelines(f"{user},{item},{at}\n" for user, item, at in planted.interactions())
     lore("link", str(HERE / "items.csv"))
-    lore("train", "kgat", "--interactions", str(interactions), "--set", "learning_rate=0.01")
+    lore("train", "kgat", "--interactions", str(interactions))
 
 
 def show_recommendation() -> None:
