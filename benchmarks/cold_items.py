@@ -99,7 +99,8 @@ def evaluate(scores: Floats, data: ColdSplit) -> dict[str, Floats]:
 def unit(rows: Floats) -> Floats:
     """Rows at length 1; an empty row stays 0."""
     length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+    scaled: Floats = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+    return scaled
 
 
 def idf_features(links: sparse.csr_matrix) -> sparse.csr_matrix:

@@ -22,7 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import films_graph, films_recommending, films_tables
+from benchmarks import films_cold, films_graph, films_recommending, films_tables
 from benchmarks.films_corpus import ROOT, data_folder, write_corpus
 from benchmarks.machine import describe_machine, timed
 
@@ -38,7 +38,6 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="the shared data folder")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "lore-films-end-to-end")
     parser.add_argument("--seeds", type=int, default=3, help="cold splits, seeds from 0 (default 3)")
-    parser.add_argument("--epochs", type=int, default=100, help="most epochs of every warm model")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     data, work = data_folder(options.data), options.work
@@ -47,8 +46,8 @@ def main() -> int:
         "ingest": lambda: films_graph.ingest(work),
         "stores": lambda: films_graph.stores(work),
         "link": lambda: films_graph.link(work, data),
-        "warm": lambda: films_recommending.warm(work, data, options.epochs),
-        "cold": lambda: films_recommending.cold(work, data, options.seeds),
+        "warm": lambda: films_recommending.warm(work, data),
+        "cold": lambda: films_cold.cold(work, data, options.seeds),
     }
     if unknown := set(options.stages) - set(stages):
         parser.error(f"there is no stage {', '.join(sorted(unknown))}; known: {' '.join(stages)}")

@@ -14,7 +14,7 @@ import shutil
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -300,7 +300,7 @@ def _move(
             for place in places:
                 assert ledger.drop_place(place), f"nothing was stored at {place}"
 
-    steps = {
+    steps: dict[str, Callable[[], None]] = {
         "100 documents come back shortened": lambda: put(short),
         "the same 100 come back whole": lambda: put(chosen),
         "the same 100 are deleted": delete,
