@@ -117,7 +117,7 @@ def estimate_paths(
 ) -> dict[str, Any]:
     """What an ingest would extract, and what a language model would cost; nothing is stored or asked."""
     from extraction.chunks import split
-    from extraction.pipeline import estimate
+    from extraction.estimate import estimate
 
     limit = workspace.settings.extraction.max_characters
     with workspace.ledger() as ledger, _extractor(workspace, extractor) as chosen:

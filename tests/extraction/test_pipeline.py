@@ -12,8 +12,9 @@ import pytest
 
 from extraction import pipeline
 from extraction.combining import combine
+from extraction.estimate import estimate
 from extraction.extractor import Extraction
-from extraction.pipeline import IngestInterrupted, estimate, run_ingest
+from extraction.pipeline import IngestInterrupted, run_ingest
 from extraction.report import EXAMPLES_KEPT, IngestReport
 from kg.errors import BudgetExceeded, UsageError
 from kg.facts import Assertions, Chunk, Document, Entity, Fact, Mention, Span
