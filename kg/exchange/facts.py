@@ -1,4 +1,7 @@
-"""Export every fact with its evidence, or import facts as a curated source; the format goes by the ending."""
+"""Export every fact with its evidence, or import facts as a curated source.
+
+The format goes by the file's ending unless it is named.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kg.errors import InputError, UsageError
-from kg.exchange import lines, recbole, tables
+from kg.exchange import lines, tables, triples
 from kg.exchange.rows import CuratedRow, curated_assertions
 
 if TYPE_CHECKING:
@@ -21,7 +24,8 @@ ENDINGS: Mapping[str, str] = {
     ".jsonld": "jsonld", ".nq": "nquads", ".kg": "recbole",
 }  # fmt: skip
 RDF_FORMATS = ("turtle", "trig", "jsonld", "nquads")
-FORMATS = ("jsonl", "csv", "parquet", *RDF_FORMATS, "recbole")
+TABLE_FORMATS = ("csv", "parquet")
+FORMATS = ("jsonl", *TABLE_FORMATS, *RDF_FORMATS, "recbole", "pykeen")
 
 
 def export_facts(ledger: Ledger, path: Path, *, format: str | None = None) -> int:
@@ -31,15 +35,26 @@ def export_facts(ledger: Ledger, path: Path, *, format: str | None = None) -> in
     :class:`~kg.errors.InputError` where the file cannot be written.
     """
     write = _writer(format_of(path, format))
-    fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        count = write(ledger, fresh)
-        os.replace(fresh, path)
-    except OSError as problem:
-        raise InputError(f"the file cannot be written: {problem.strerror}.", where=str(path)) from None
-    finally:
-        fresh.unlink(missing_ok=True)
-    return count
+    return _whole(path, lambda fresh: write(ledger, fresh))
+
+
+def export_entities(ledger: Ledger, path: Path, *, format: str | None = None) -> int:
+    """Write a table of all entities, the companion of a table of facts; return how many there were.
+
+    The file appears whole or not at all. Raises :class:`~kg.errors.UsageError` where the format is not that
+    of a table and :class:`~kg.errors.InputError` where the file cannot be written.
+    """
+    chosen = format_of(path, format)
+    if chosen not in TABLE_FORMATS:
+        raise UsageError(
+            f"{chosen} is no table of entities.", hint=f"Write one of {', '.join(TABLE_FORMATS)}."
+        )
+    return _whole(path, lambda fresh: tables.write_entities(ledger, fresh, chosen))
+
+
+def export_links(links: Mapping[str, str], path: Path) -> int:
+    """Write RecBole's ``.link`` file, item id to entity id, beside an exported ``.kg``; return how many."""
+    return _whole(path, lambda fresh: triples.write_links(links, fresh))
 
 
 def import_facts(ledger: Ledger, path: Path, *, schema: Schema, format: str | None = None) -> int:
@@ -49,6 +64,8 @@ def import_facts(ledger: Ledger, path: Path, *, schema: Schema, format: str | No
     schema does not allow, a missing column, or a file that cannot be read; nothing is stored then.
     """
     chosen = format_of(path, format)
+    if chosen == "pykeen":
+        raise UsageError("bare triples do not say what they are.", hint="Import a .kg file or a table.")
     if not path.is_file():
         raise UsageError("there is no such file.", where=str(path), hint="Check the path.")
     assertions = curated_assertions(_reader(chosen, schema)(path), schema, path)
@@ -69,21 +86,34 @@ def format_of(path: Path, named: str | None) -> str:
     )
 
 
+def _whole(path: Path, write: Callable[[Path], int]) -> int:
+    """Write beside the file and then put it in its place."""
+    fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        count = write(fresh)
+        os.replace(fresh, path)
+    except OSError as problem:
+        raise InputError(f"the file cannot be written: {problem.strerror}.", where=str(path)) from None
+    finally:
+        fresh.unlink(missing_ok=True)
+    return count
+
+
 def _writer(format: str) -> Callable[[Ledger, Path], int]:
     if format in RDF_FORMATS:
         from kg.exchange import rdf
 
         return lambda ledger, path: rdf.write(ledger, path, format)
-    if format in ("csv", "parquet"):
+    if format in TABLE_FORMATS:
         return lambda ledger, path: tables.write(ledger, path, format)
-    return {"jsonl": lines.write, "recbole": recbole.write}[format]
+    return {"jsonl": lines.write, "recbole": triples.write, "pykeen": triples.write_bare}[format]
 
 
 def _reader(format: str, schema: Schema) -> Callable[[Path], Iterator[CuratedRow]]:
     if format in RDF_FORMATS:
-        from kg.exchange import rdf
+        from kg.exchange import rdf_reading
 
-        return lambda path: rdf.read(path, format, schema)
-    if format in ("csv", "parquet"):
+        return lambda path: rdf_reading.read(path, format, schema)
+    if format in TABLE_FORMATS:
         return lambda path: tables.read(path, format)
-    return {"jsonl": lines.read, "recbole": recbole.read}[format]
+    return {"jsonl": lines.read, "recbole": triples.read}[format]

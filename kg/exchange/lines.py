@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kg.errors import InputError
-from kg.exchange.rows import CuratedRow, Named
+from kg.exchange.rows import CuratedRow, Named, keys_of
 from kg.ledger.rows import FactRow, ProvenanceRow
 
 if TYPE_CHECKING:
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 def write(ledger: Ledger, path: Path) -> int:
     """Write one fact a line and return how many."""
     count = 0
+    key = keys_of(ledger)
     with path.open("w", encoding="utf-8") as file:
         for row in ledger.facts():
-            file.write(json.dumps(_line(ledger, row), ensure_ascii=False) + "\n")
+            file.write(json.dumps(_line(row, key), ensure_ascii=False) + "\n")
             count += 1
     return count
 
@@ -36,8 +37,7 @@ def read(path: Path) -> Iterator[CuratedRow]:
         raise InputError(f"the text is not UTF-8: {problem.reason}.", where=str(path)) from None
 
 
-def _line(ledger: Ledger, row: FactRow) -> dict[str, Any]:
-    subject = ledger.entity(row.subject.id)
+def _line(row: FactRow, key: Callable[[str], str]) -> dict[str, Any]:
     line: dict[str, Any] = {
         "subject": row.subject.name,
         "predicate": row.predicate,
@@ -47,13 +47,12 @@ def _line(ledger: Ledger, row: FactRow) -> dict[str, Any]:
         "evidence": [_evidence(found) for found in row.evidence],
         "subject_id": row.subject.id,
         "subject_type": row.subject.type,
-        "subject_key": subject.discriminator if subject else "",
+        "subject_key": key(row.subject.id),
         "object_is_literal": row.object is None,
     }
     if row.object:
-        target = ledger.entity(row.object.id)
         line["object_id"], line["object_type"] = row.object.id, row.object.type
-        line["object_key"] = target.discriminator if target else ""
+        line["object_key"] = key(row.object.id)
     return {**line, "qualifiers": dict(row.qualifiers), "support": row.support, "id": row.edge_id}
 
 
@@ -77,7 +76,7 @@ def _row(line: str, where: str, path: Path) -> CuratedRow:
     for key in ("subject", "predicate", "object"):
         if key not in found:
             raise InputError(f"there is no {key!r}.", where=place, hint=f"There is: {', '.join(found)}.")
-    subject = Named(str(found["subject"]), found.get("subject_type", ""), found.get("subject_key", ""))
+    subject = _named(found, "subject")
     qualifiers = {str(name): str(value) for name, value in (found.get("qualifiers") or {}).items()}
     confidence = found.get("confidence", 1.0)
     if not isinstance(confidence, int | float):
@@ -87,5 +86,9 @@ def _row(line: str, where: str, path: Path) -> CuratedRow:
         if not isinstance(value, str | int | float | bool):
             raise InputError(f"object {value!r} is neither a name nor a value.", where=place)
         return CuratedRow(where, subject, predicate, None, value, qualifiers, confidence)
-    target = Named(str(value), found.get("object_type", ""), found.get("object_key", ""))
-    return CuratedRow(where, subject, predicate, target, None, qualifiers, confidence)
+    return CuratedRow(where, subject, predicate, _named(found, "object"), None, qualifiers, confidence)
+
+
+def _named(found: dict[str, Any], end: str) -> Named:
+    key = found.get(f"{end}_key")
+    return Named(str(found[end]), str(found.get(f"{end}_type") or ""), None if key is None else str(key))

@@ -1,4 +1,4 @@
-"""Facts as a table, CSV or Parquet: one row a fact, its evidence counted, its literal as JSON."""
+"""Facts and entities as tables, CSV or Parquet: one row each; literals, qualifiers and lists as JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from kg.errors import InputError
-from kg.exchange.rows import CuratedRow, Named
+from kg.exchange.rows import CuratedRow, Named, keys_of
 from kg.facts import canonical_json
 
 if TYPE_CHECKING:
@@ -37,19 +37,45 @@ FIELDS = pa.schema(
         ("support", pa.int64()),
     ]
 )
+ENTITY_FIELDS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("type", pa.string()),
+        ("name", pa.string()),
+        ("aliases", pa.string()),  # JSON
+        ("description", pa.string()),
+        ("properties", pa.string()),  # JSON: {property: [values, best supported first]}
+    ]
+)
 NEEDED = ("subject", "predicate")
 ROWS_AT_ONCE = 10_000
 
 
 def write(ledger: Ledger, path: Path, format: str) -> int:
     """Write the table and return its number of rows."""
-    opened = pq.ParquetWriter(path, FIELDS) if format == "parquet" else pacsv.CSVWriter(path, FIELDS)
     count = 0
-    with opened as writer:
+    with _opened(path, format, FIELDS) as writer:
         for rows in _chunks(_rows(ledger)):
             writer.write_table(pa.Table.from_pylist(rows, schema=FIELDS))
             count += len(rows)
     return count
+
+
+def write_entities(ledger: Ledger, path: Path, format: str) -> int:
+    """Write one row for each canonical entity, mentioned in facts or not, and return how many."""
+    count = 0
+    with _opened(path, format, ENTITY_FIELDS) as writer, ledger.projection() as projection:
+        for batch in projection.batches("nodes"):
+            table = pa.Table.from_batches([batch])
+            aliases = pa.array([canonical_json(found) for found in table["aliases"].to_pylist()], pa.string())
+            table = table.set_column(table.column_names.index("aliases"), "aliases", aliases)
+            writer.write_table(table.select(ENTITY_FIELDS.names))
+            count += table.num_rows
+    return count
+
+
+def _opened(path: Path, format: str, fields: pa.Schema) -> Any:
+    return pq.ParquetWriter(path, fields) if format == "parquet" else pacsv.CSVWriter(path, fields)
 
 
 def read(path: Path, format: str) -> Iterator[CuratedRow]:
@@ -64,7 +90,7 @@ def read(path: Path, format: str) -> Iterator[CuratedRow]:
             where=str(path),
             hint=f"There is: {', '.join(table.column_names)}.",
         )
-    number = 1
+    number = 1 if format == "csv" else 0  # a CSV file's first row is its header
     for batch in table.to_batches():
         for found in batch.to_pylist():
             number += 1
@@ -76,26 +102,26 @@ def _table(path: Path, format: str) -> Any:
         if format == "parquet":
             return pq.read_table(path)
         as_text = pacsv.ConvertOptions(column_types={name: pa.string() for name in FIELDS.names})
-        return pacsv.read_csv(path, convert_options=as_text)
+        parsing = pacsv.ParseOptions(newlines_in_values=True)
+        return pacsv.read_csv(path, convert_options=as_text, parse_options=parsing)
     except (pa.ArrowException, OSError) as problem:
         raise InputError(f"the table cannot be read: {problem}.", where=str(path)) from None
 
 
 def _rows(ledger: Ledger) -> Iterator[dict[str, Any]]:
+    key = keys_of(ledger)
     for row in ledger.facts():
-        subject = ledger.entity(row.subject.id)
-        target = ledger.entity(row.object.id) if row.object else None
         yield {
             "id": row.edge_id,
             "subject_id": row.subject.id,
             "subject": row.subject.name,
             "subject_type": row.subject.type,
-            "subject_key": subject.discriminator if subject else "",
+            "subject_key": key(row.subject.id),
             "predicate": row.predicate,
             "object_id": row.object.id if row.object else None,
             "object": row.object.name if row.object else None,
             "object_type": row.object.type if row.object else None,
-            "object_key": target.discriminator if target else None,
+            "object_key": key(row.object.id) if row.object else None,
             "literal": None if row.object else canonical_json(row.literal),
             "qualifiers": canonical_json(dict(row.qualifiers)),
             "status": str(row.status),
@@ -115,9 +141,14 @@ def _row(found: dict[str, Any], where: str, path: Path) -> CuratedRow:
         confidence = float(found["confidence"]) if found.get("confidence") not in (None, "") else 1.0
     except (ValueError, AttributeError) as problem:
         raise InputError(f"qualifiers or confidence cannot be read: {problem}.", where=place) from None
-    subject = Named(text("subject"), text("subject_type"), text("subject_key"))
+
+    def named(end: str) -> Named:
+        key = found.get(f"{end}_key")
+        return Named(text(end), text(f"{end}_type"), None if key is None else str(key))
+
+    subject = named("subject")
     if text("object"):
-        target = Named(text("object"), text("object_type"), text("object_key"))
+        target = named("object")
         return CuratedRow(where, subject, text("predicate"), target, None, qualifiers, confidence)
     if not text("literal"):
         raise InputError("there is neither an object nor a literal.", where=place)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
 import pytest
 
 from kg.errors import InputError, UsageError
-from kg.exchange.facts import export_facts, import_facts
-from kg.facts import Assertions, Chunk, Document, Entity, Fact, Mention, Span
+from kg.exchange.facts import export_entities, export_facts, export_links, import_facts
+from kg.exchange.triples import read_links
+from kg.facts import Assertions, Chunk, Document, Entity, Fact, Mention, Span, Status
 from kg.ledger.ledger import Ledger
 from kg.schema import parse_schema
 
@@ -130,24 +134,76 @@ def test_recbole_triples_come_in_by_name(tmp_path: Path) -> None:
         )
 
 
-def test_foreign_rdf_is_read_as_far_as_the_schema_goes(tmp_path: Path) -> None:
-    file = tmp_path / "foreign.ttl"
+def test_bare_triples_have_no_header_and_do_not_come_in(tmp_path: Path) -> None:
+    with filled(tmp_path / "one") as one:
+        assert export_facts(one, tmp_path / "train.tsv", format="pykeen") == 2
+        rows = [line.split("\t") for line in (tmp_path / "train.tsv").read_text("utf-8").splitlines()]
+        assert sorted(row[1] for row in rows) == ["DIRECTED_BY", "STARS"]
+        assert {row[0] for row in rows} == {Entity.of("Film", "Psycho", discriminator="1960").id}
+        with pytest.raises(UsageError, match="bare"):
+            import_facts(one, tmp_path / "train.tsv", schema=SCHEMA, format="pykeen")
+
+
+def test_links_go_out_and_come_back(tmp_path: Path) -> None:
+    links = {"50": "b" * 32, "7": "a" * 32}
+    assert export_links(links, tmp_path / "films.link") == 2
+    assert read_links(tmp_path / "films.link") == links
+    (tmp_path / "films.link").write_text("item_id:token\tentity_id:token\n7\ta\n7\tb\n", encoding="utf-8")
+    with pytest.raises(InputError, match="two entities"):
+        read_links(tmp_path / "films.link")
+
+
+@pytest.mark.parametrize("format", ["csv", "parquet"])
+def test_entities_go_out_as_a_table(tmp_path: Path, format: str) -> None:
+    file = tmp_path / f"entities.{format}"
+    with filled(tmp_path / "one") as one:
+        assert export_entities(one, file) == 4
+        with pytest.raises(UsageError, match="no table"):
+            export_entities(one, tmp_path / "x.jsonl")
+    table = pq.read_table(file) if format == "parquet" else pacsv.read_csv(file)
+    films = {row["id"]: json.loads(row["properties"]) for row in table.to_pylist() if row["type"] == "Film"}
+    assert sorted(found["release_year"] for found in films.values()) == [[1960], [1998]]
+
+
+def test_a_plain_table_makes_the_entities_that_extraction_makes(tmp_path: Path) -> None:
+    file = tmp_path / "films.csv"
     file.write_text(
-        """
-        @prefix ex: <http://example.org/films/> .
-        @prefix dbo: <http://dbpedia.org/ontology#> .
-        ex:Blade_Runner a dbo:Film, dbo:Work ; dbo:DIRECTED_BY ex:Ridley%20Scott ; dbo:release_year 1982 ;
-            dbo:unknown "passed over" .
-        """,
+        "subject,predicate,object\n"
+        "Heat,release_year,1995\nHeat,DIRECTED_BY,Michael Mann\nHeat,rating,8\nHeat,tagline,1995\n",
         encoding="utf-8",
     )
     with Ledger(tmp_path / "ledger") as ledger:
-        assert import_facts(ledger, file, schema=SCHEMA) == 2
-        found = {
-            (row.subject.name, row.predicate, row.object.name if row.object else row.literal)
-            for row in ledger.facts()
+        assert import_facts(ledger, file, schema=SCHEMA) == 4
+        found = {row.predicate: row for row in ledger.facts()}
+        assert {row.subject.id for row in found.values()} == {
+            Entity.of("Film", "Heat", discriminator="1995").id
         }
-    assert found == {("Blade Runner", "DIRECTED_BY", "Ridley Scott"), ("Blade Runner", "release_year", 1982)}
+        assert (found["release_year"].literal, found["tagline"].literal) == (1995, "1995")
+        assert found["rating"].literal == 8.0
+        assert {row.status for row in found.values()} == {Status.CURATED}
+
+
+def test_parquet_from_other_programs(tmp_path: Path) -> None:
+    rows = {"subject": ["Heat"], "predicate": ["release_year"], "literal": [1995.0]}
+    pq.write_table(pa.table(rows), tmp_path / "a.parquet")
+    with Ledger(tmp_path / "ledger") as ledger:
+        import_facts(ledger, tmp_path / "a.parquet", schema=SCHEMA)
+        (row,) = ledger.facts()
+        assert row.literal == 1995
+        assert isinstance(row.literal, int)
+
+
+def test_what_was_merged_goes_out_as_one(tmp_path: Path) -> None:
+    with filled(tmp_path / "one") as one, Ledger(tmp_path / "other") as other:
+        star, twin = Entity.of("Person", 'Anthony "Tony" Perkins'), Entity.of("Person", "Tony Perkins")
+        film = Entity.of("Film", "Fear Strikes Out", discriminator="1957")
+        said_of_twin = (Fact(film.id, "STARS", twin.id),)
+        one.put_source("curated:y", "curated", Assertions((film, twin), (), said_of_twin))
+        one.merge(twin.id, star.id)
+        export_facts(one, tmp_path / "facts.jsonl")
+        import_facts(other, tmp_path / "facts.jsonl", schema=SCHEMA)
+        assert said(other) == said(one)
+        assert len([row for row in other.facts() if row.object and row.object.id == star.id]) == 2
 
 
 @pytest.mark.parametrize(
@@ -162,6 +218,8 @@ def test_foreign_rdf_is_read_as_far_as_the_schema_goes(tmp_path: Path) -> None:
         ("a.jsonl", '{"subject": "Heat"}\n', "no 'predicate'"),
         ("a.jsonl", '{"subject": "Heat", "predicate": "STARS", "object": "X"}\n{broken\n', "line 2"),
         ("a.jsonl", '{"subject": " ", "predicate": "STARS", "object": "X"}\n', "no name"),
+        ("a.csv", 'subject,predicate,object,qualifiers\nHeat,STARS,Pacino,"{""rank"": 1}"\n', "no qualifier"),
+        ("a.csv", "subject,predicate,object,object_type\nHeat,STARS,Rome,Place\n", "not at Place"),
         ("a.kg", "head\trelation\ttail\n", "header"),
         ("a.ttl", "this is no turtle", "not valid turtle"),
         ("a.parquet", "PAR0", "cannot be read"),
