@@ -16,6 +16,7 @@ import random
 import resource
 import sqlite3
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -284,7 +285,15 @@ def machine() -> dict[str, Any]:
         "load_at_start": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
+        "commit": commit(),
     }
+
+
+def commit() -> str:
+    """The commit that is measured; empty outside of a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def main() -> None:
