@@ -147,7 +147,7 @@ def _tokens(cypher: str) -> Iterator[Token]:
             continue
         match = None if cypher.startswith("/*", at) else _TOKEN.match(cypher, at)
         if match is None:
-            raise QueryRefused(f"{_complaint(cypher, at)}.", where=_place(at))
+            raise QueryRefused(f"{_complaint(cypher, at)}.", where=_place(at), hint=_advice(cypher, at))
         yield _token(match)
         at = match.end()
 
@@ -187,6 +187,14 @@ def _complaint(cypher: str, at: int) -> str:
     if cypher.startswith("/*", at):
         return "the comment that starts here never ends"
     return f"{character!r} does not belong into Cypher"
+
+
+def _advice(cypher: str, at: int) -> str:
+    if cypher[at] == "$":
+        return "A parameter is $name; labels and types are written out, as in :Film|Person."
+    if cypher[at] == "\\":
+        return "A backslash stands in strings only."
+    return "Text goes into quotes, odd names into back-ticks."
 
 
 def _place(at: int) -> str:

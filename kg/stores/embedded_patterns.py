@@ -100,7 +100,7 @@ def parse_path(items: Items, variable: str | None = None) -> PathPattern:
         if at == len(items):
             return path
         end = _edge_end(items, at)
-        if end is None and _looks_quantified(items[at]):
+        if end is None and (_looks_quantified(items[at]) or is_group(items[at], "(")):
             raise _quantified()
         if end is None:
             raise QueryRefused(
