@@ -51,18 +51,18 @@ def _link(found: Mapping[str, Any]) -> list[str]:
 
 def _warm(found: Mapping[str, Any]) -> list[str]:
     shown = [
-        _facts(found, "Warm", ("interactions", "users", "items", "linked_items", "budget", "graph_used"))
+        _facts(
+            found,
+            "Warm",
+            ("interactions", "users", "items", "linked_items", "budget", "stopping", "graph_used"),
+        )
     ]
     for name, split in found["splits"].items():
         shown.append(
             table(split["rows"], f"Split {name}: {split['what']}, {split['tested_users']} users tested")
         )
-        shown.append(
-            table(
-                [{"KGAT minus": model, **gains} for model, gains in split["kgat_minus"].items()],
-                "Paired differences with 95 % bootstrap intervals over users",
-            )
-        )
+        title = "Paired differences with 95 % bootstrap intervals over users"
+        shown.append(table(split["differences"], title))
     return [*shown, _facts(found, "KGAT on everything ingested", ("kgat_on_the_whole_graph",))]
 
 
