@@ -11,6 +11,7 @@ import pytest
 from kg.schema import Schema
 from kg.stores.opening import open_store
 from tests.conftest import Neo4jServer
+from tests.kg.stores.graphs import EVERYTHING, FILMS, delta
 
 Opener = Callable[[Schema], Any]
 ENGINES = ["embedded", pytest.param("neo4j", marks=pytest.mark.neo4j)]
@@ -40,6 +41,14 @@ def _opener(request: pytest.FixtureRequest, engine: str, folder: Path) -> Iterat
 def open_graph(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
     """Open an empty store of a schema; a second call closes it and opens it again."""
     yield from _opener(request, request.param, tmp_path)
+
+
+@pytest.fixture
+def store(open_graph: Opener) -> Any:
+    """A store that shows EVERYTHING at version 1."""
+    opened = open_graph(FILMS)
+    opened.apply(delta(0, 1, **EVERYTHING))
+    return opened
 
 
 @pytest.fixture(scope="module", params=ENGINES)
