@@ -66,7 +66,7 @@ def warm(work: Path, data: Path) -> dict[str, Any]:
         "items": interactions.n_items,
         "linked_items": sum(item in links for item in interactions.item_ids),
         "budget": {name: one.epochs for name, one in CONTENDERS.items()},
-        "stopping": f"NDCG@20 every {EVALUATE_EVERY} epochs, over after {PATIENCE} times without a better one",
+        "stopping": f"NDCG@20 every {EVALUATE_EVERY} epochs, over after {PATIENCE} without a better one",
         "settings": {name: dict(one.settings) for name, one in CONTENDERS.items() if one.settings},
         "snapshot": sizes(snapshot),
         "graph_used": {"what": "the facts of the linked films", **sizes(near)},
