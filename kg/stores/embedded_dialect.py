@@ -245,14 +245,16 @@ class _Query:
         first = part[0]
         own = first.text if len(part) == 1 and isinstance(first, Token) else None
         known = scope.get(own) if own is not None else None
-        if keep and known is not None and own is not None:
+        if keep and known is not None and own is not None and not known.guard:
             text, variable = spelled(own, known), known
         else:
             text, variable = self.expressions.text(part, scope), Variable("value")
-            if known is not None and known.kind != "edges":
+            if known is not None and known.kind != "edges" and not known.guard:
                 variable = known
         name = alias or own or self._cypher[part[0].start : part[-1].end]
-        if alias is None or (alias == own and known is not None):
+        if alias is None and keep and known is not None and known.guard:
+            alias = name
+        if alias is None or (alias == own and text == spelled(own, known)):
             return text, name, variable
         # The engine takes a name that is known already for the old one.
         fresh = self.fresh() if alias in scope else None

@@ -12,7 +12,15 @@ from typing import Any, Protocol
 
 from kg.errors import QueryRefused
 from kg.stores.cypher import Group, Item, Items, Token, is_symbol, split_at, string_literal
-from kg.stores.embedded_functions import at_place, between_places, call, holds_empty_list, literal, own_list
+from kg.stores.embedded_functions import (
+    at_place,
+    between_places,
+    call,
+    holds_empty_list,
+    literal,
+    null_with_any,
+    own_list,
+)
 from kg.stores.embedded_patterns import Scope, Variable, path_length_at, resolve
 from kg.stores.embedded_reading import HIDDEN
 from kg.stores.gate import KEYWORDS
@@ -58,7 +66,7 @@ class Expressions:
         at, operand = 0, False
         while at < len(items):
             at, operand = self._next(items, at, out, operand, scope)
-        return " ".join(out)
+        return " ".join(null_with_any(out))
 
     def arguments(self, group: Group, scope: Scope) -> list[str]:
         """The arguments of a call, each translated."""
@@ -153,6 +161,8 @@ class Expressions:
             return end, True
         if known is not None and known.kind == "edges" and not is_symbol(after, "."):
             name = f"rels({name})"
+        if known is not None and known.guard:
+            name = f"(CASE WHEN {known.guard} IS NULL THEN NULL ELSE {name} END)"
         out.append(name)
         return at + 1, True
 
@@ -305,11 +315,32 @@ class Expressions:
         if lower == "exists":
             if path_length_at(group.items, 0):
                 return self._context.existence(group.items, scope)
-            return f"(({self.text(group.items, scope)}) IS NOT NULL)"
+            raise QueryRefused(
+                "exists() takes a pattern.",
+                where=f"character {name.start + 1}",
+                hint="Write n.name IS NOT NULL for a property.",
+            )
         if lower in ("labels", "type", "keys", "properties", "id", "elementid"):
             return self._about(lower, name, group, scope)
-        arguments = self.arguments(group, scope)
-        return call(name, arguments)
+        if lower in ("startnode", "endnode", "length"):
+            return self._of_edges(lower, name, group, scope)
+        return call(name, self.arguments(group, scope))
+
+    def _of_edges(self, lower: str, name: Token, group: Group, scope: Scope) -> str:
+        token = group.items[0] if len(group.items) == 1 else None
+        known = scope.get(token.text) if isinstance(token, Token) else None
+        if lower != "length":
+            if known is None or known.kind != "edge" or not known.directed:
+                raise QueryRefused(
+                    f"{name.text}() takes a relationship that MATCH gives a direction.",
+                    where=f"character {name.start + 1}",
+                    hint="Write -[r:STARS]-> with an arrow, and use the node at its end.",
+                )
+            return call(name, self.arguments(group, scope))
+        if known is None or known.kind != "path" or not isinstance(token, Token):
+            return f"size(rels({self.text(group.items, scope)}))"
+        length = f"length({spelled(token.text, known)})"
+        return f"(CASE WHEN {known.guard} IS NULL THEN NULL ELSE {length} END)" if known.guard else length
 
     def _about(self, lower: str, name: Token, group: Group, scope: Scope) -> str:
         token = group.items[0] if len(group.items) == 1 else None

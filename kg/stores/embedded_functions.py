@@ -13,6 +13,7 @@ from kg.errors import QueryRefused
 from kg.stores.cypher import Token, string_literal
 
 _LONGEST_ARGUMENT = 3_000
+_TIGHTER = frozenset({"*", "/", "%", "^", "-"})
 
 
 def call(name: Token, arguments: Sequence[str]) -> str:
@@ -54,6 +55,29 @@ def holds_empty_list(value: Any) -> bool:
     if isinstance(value, dict):
         return any(map(holds_empty_list, value.values()))
     return isinstance(value, list | tuple) and (not value or any(map(holds_empty_list, value)))
+
+
+def null_with_any(pieces: list[str]) -> list[str]:
+    """An expression whose ``+`` between texts is null where any of them is; the engine skips nulls.
+
+    ``pieces`` are operands and operators in turn. What has a string literal in it is taken for text.
+    """
+    at = 1
+    while at < len(pieces) - 1:
+        end = at
+        while end < len(pieces) - 1 and pieces[end] == "+":
+            end += 2
+        before = pieces[at - 2] if at > 1 else ""
+        after = pieces[end] if end < len(pieces) else ""
+        operands = pieces[at - 1 : end : 2]
+        unknown = [operand for operand in operands if operand[0] != "'"]
+        if 0 < len(unknown) < len(operands) and not {before, after} & _TIGHTER:
+            _bound(*operands)
+            test = " OR ".join(f"({operand}) IS NULL" for operand in unknown)
+            joined = " + ".join(operands)
+            pieces = [*pieces[: at - 1], f"(CASE WHEN {test} THEN NULL ELSE {joined} END)", *pieces[end:]]
+        at += 1
+    return pieces
 
 
 def own_list(text: str) -> str:
@@ -119,6 +143,11 @@ def _to_integer(value: str) -> str:
     return f"CAST((CASE WHEN {number} < 0 THEN ceil({number}) ELSE floor({number}) END) AS INT64)"
 
 
+def _round(value: str, digits: str | None = None) -> str:
+    # Without digits Neo4j rounds a half up, also below zero.
+    return f"floor(CAST({value} AS DOUBLE) + 0.5)" if digits is None else f"round({value}, {digits})"
+
+
 _SAME_BUT_FOR_THE_NAME = {
     "tolower": "lower",
     "toupper": "upper",
@@ -141,7 +170,7 @@ _CALLS: Mapping[str, Callable[..., str]] = {
     "tointeger": _to_integer,
     "tofloat": lambda value: f"CAST({value} AS DOUBLE)",
     "toboolean": lambda value: f"CAST({value} AS BOOL)",
-    "round": lambda value, digits="0": f"round({value}, {digits})",
+    "round": _round,
     "exp": lambda value: f"pow(2.718281828459045, {value})",
     "e": lambda: "2.718281828459045",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from kg.stores.cypher import Items, Token
@@ -71,7 +72,7 @@ class Matching:
         """Give every new variable the labels that all its places in this MATCH ask for."""
         for path in paths:
             if path.variable:
-                self._scope[path.variable] = Variable("path")
+                self._scope[path.variable] = Variable("path", optional=self._optional)
             for node in path.nodes:
                 tables = resolve(node.labels, self._context.labels, "label")
                 if node.variable is None:
@@ -90,7 +91,8 @@ class Matching:
     def _path(self, path: PathPattern) -> str:
         pieces = [self._node(path.nodes[0], alone=not path.edges)]
         for edge, node in zip(path.edges, path.nodes[1:], strict=True):
-            pieces += [self._edge(edge), self._node(node, alone=False)]
+            guarded = path.variable if self._optional and edge is path.edges[0] else None
+            pieces += [self._edge(edge, guarded), self._node(node, alone=False)]
         text = "".join(pieces)
         return f"`{path.variable}` = {text}" if path.variable else text
 
@@ -113,14 +115,18 @@ class Matching:
         variable = spelled(name, self._scope.get(name)) if name else ""
         return f"({variable}{self._alternatives(tables)}{properties})"
 
-    def _edge(self, edge: EdgePattern) -> str:
+    def _edge(self, edge: EdgePattern, guarded: str | None) -> str:
+        """One relationship; ``guarded`` is the optional path that is there only where this is."""
         tables = resolve(edge.types, self._context.types, "relationship type")
         alternatives = self._alternatives(tables)
         variable = Variable("edge" if edge.hops is None else "edges", tables or None, self._optional)
+        variable = replace(variable, directed=edge.left or edge.right)
         shortest = edge.mode != "TRAIL"
         name = spelled(edge.variable, self._scope.get(edge.variable)) if edge.variable else ""
-        if not name and self.n_edges > 1 and not shortest:
+        if not name and (guarded or (self.n_edges > 1 and not shortest)):
             name = self._context.fresh()
+        if guarded:
+            self._scope[guarded] = replace(self._scope[guarded], guard=name)
         if name and not shortest:
             self._edges.append((name, variable))
         if edge.variable:

@@ -32,6 +32,8 @@ class Variable:
     tables: frozenset[str] | None = None
     optional: bool = False
     spelled: str | None = None  # what the engine calls it, where that is another name
+    directed: bool = True  # of an edge: whether the pattern says which end is the start
+    guard: str | None = None  # of an optional path: what is null where the path is
 
 
 Scope = dict[str, Variable]
