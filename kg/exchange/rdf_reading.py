@@ -26,7 +26,7 @@ from kg.schema import Schema
 LABELS = ("label", "prefLabel", "name", "title")
 """Last parts of the IRIs of predicates that say what something is called, best first."""
 
-Said = tuple[Any, float, dict[str, str]]
+Said = tuple[float, dict[str, str]]
 
 
 def read(path: Path, format: str, schema: Schema) -> Iterator[CuratedRow]:
@@ -95,11 +95,11 @@ class _Reading:
 
     def rows(self) -> Iterator[CuratedRow]:
         """One row a fact, in the order of their subjects, predicates and objects."""
-        reified = {statement for found in self._statements.values() for statement, _, _ in found}
         triples = [
             (subject, predicate, target)
-            for subject, predicate, target in sorted(set(self._graph))
-            if subject not in reified and self._predicate(predicate) is not None
+            for predicate in set(self._graph.predicates())
+            if self._predicate(predicate) is not None
+            for subject, target in self._graph.subject_objects(predicate)
         ]
         if not triples:
             seen = sorted({_last_part(str(predicate)) for predicate in self._graph.predicates()})
@@ -108,10 +108,11 @@ class _Reading:
                 where=str(self._path),
                 hint=f"There are: {', '.join(seen[:8]) or 'none'}.",
             )
+        triples.sort(key=lambda triple: tuple(map(str, triple)))
         ends = [end for subject, _, target in triples for end in (subject, target)]
         named = self._names([end for end in ends if not isinstance(end, self._words.rdflib.Literal)])
         for triple in triples:
-            for _, confidence, qualifiers in self._statements.get(triple) or [(None, 1.0, {})]:
+            for confidence, qualifiers in self._statements.get(triple) or [(1.0, {})]:
                 yield self._row(triple, named, confidence, qualifiers)
 
     def _row(
@@ -146,7 +147,7 @@ class _Reading:
 
     def _names(self, nodes: list[Any]) -> dict[Any, Named]:
         """What each node is called; namesakes that the file does not tell apart get their IRI as key."""
-        found = {node: self._named(node) for node in nodes}
+        found = {node: self._named(node) for node in dict.fromkeys(nodes)}
         count = Counter(_identity(named) for named in found.values())
         return {
             node: replace(named, discriminator=_last_part(str(node)))
@@ -199,21 +200,20 @@ class _Reading:
         return _last_part(str(node)).replace("_", " ") if best is None else str(best[3])
 
     def _read_statements(self) -> Mapping[tuple[Any, Any, Any], list[Said]]:
-        """What is said about each triple: the statement's node, its confidence and its qualifiers."""
-        words, value = self._words, self._graph.value
+        """What is said about each triple: its confidence and its qualifiers, for each statement."""
+        rdf, vocab = self._words.rdf, self._words.vocab
+        parts = [dict(self._graph.subject_objects(role)) for role in (rdf.subject, rdf.predicate, rdf.object)]
+        confidence = dict(self._graph.subject_objects(vocab["confidence"]))
+        qualifiers: dict[Any, dict[str, str]] = defaultdict(dict)
+        for predicate in set(self._graph.predicates()):
+            name = str(predicate).removeprefix(f"{BASE}qualifier:")
+            if name != str(predicate):
+                for node, value in self._graph.subject_objects(predicate):
+                    qualifiers[node][unquote(name)] = str(value)
         found: dict[tuple[Any, Any, Any], list[Said]] = defaultdict(list)
-        qualifier = f"{BASE}qualifier:"
-        for node in sorted(set(self._graph.subjects(words.rdf.type, words.rdf.Statement))):
-            triple = tuple(
-                value(node, role) for role in (words.rdf.subject, words.rdf.predicate, words.rdf.object)
-            )
-            confidence = value(node, words.vocab["confidence"])
-            qualifiers = {
-                str(predicate).removeprefix(qualifier): str(target)
-                for predicate, target in self._graph.predicate_objects(node)
-                if str(predicate).startswith(qualifier)
-            }
-            found[triple].append((node, 1.0 if confidence is None else float(confidence), qualifiers))
+        for node in sorted(self._graph.subjects(rdf.type, rdf.Statement), key=str):
+            triple = parts[0].get(node), parts[1].get(node), parts[2].get(node)
+            found[triple].append((float(confidence.get(node, 1.0)), qualifiers.get(node, {})))
         return found
 
 

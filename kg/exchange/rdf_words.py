@@ -10,6 +10,10 @@ from typing import Any
 from kg.errors import ConfigurationError
 
 BASE = "urn:loregraph:"
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+RDFS = "http://www.w3.org/2000/01/rdf-schema#"
+XSD = "http://www.w3.org/2001/XMLSchema#"
+PROV = "http://www.w3.org/ns/prov#"
 SYNTAX = {"turtle": "turtle", "trig": "trig", "jsonld": "json-ld", "nquads": "nquads"}
 """What rdflib calls each format."""
 
@@ -28,11 +32,7 @@ class Words:
                 "RDF needs rdflib.", hint="Install it with `pip install 'loregraph[rdf]'`."
             ) from None
         self.rdflib: Any = rdflib
-        self.uri: Any = rdflib.URIRef
-        self.literal: Any = rdflib.Literal
         self.rdf: Any = rdflib.RDF
-        self.rdfs: Any = rdflib.RDFS
-        self.prov: Any = rdflib.PROV
         self.vocab: Any = rdflib.Namespace(f"{BASE}vocab:")
 
 
