@@ -272,7 +272,7 @@ class _Query:
                     part = [first, Token("symbol", ".", 0, 0), Token("word", "id", 0, 0), *part[1:]]
                 elif first.text in self._lists:
                     direction = self.expressions.text(part[1:], scope)
-                    keys.append(f"string({spelled(first.text, known)}) {direction}")
+                    keys.append(f"string({spelled(first.text, known)}) {direction}".strip())
                     continue
             keys.append(self.expressions.text(part, scope))
         return ", ".join(keys)

@@ -190,7 +190,8 @@ class Expressions:
 
     def _property(self, items: Items, at: int, name: Token, out: list[str], scope: Scope) -> None:
         before = items[at - 1]
-        variable = scope.get(before.text) if isinstance(before, Token) else None
+        inside = at > 1 and is_symbol(items[at - 2], ".")
+        variable = scope.get(before.text) if isinstance(before, Token) and not inside else None
         if (
             variable is not None
             and variable.kind in ("node", "edge")
@@ -199,7 +200,12 @@ class Expressions:
             raise QueryRefused(
                 f"nothing in the graph has a property {name.text!r}.", where=f"character {name.start + 1}"
             )
-        out[-1] += f".{_quoted(name.text)}"
+        lacking = (
+            variable is not None
+            and variable.kind in ("node", "edge")
+            and not (name.text in self._context.columns(variable) or variable.spelled)
+        )
+        out[-1] = "NULL" if lacking else f"{out[-1]}.{_quoted(name.text)}"
 
     def _place_in(self, primary: str, group: Group, scope: Scope) -> str:
         dots = next((i for i, item in enumerate(group.items) if is_symbol(item, "..")), None)
