@@ -17,11 +17,12 @@ from typing import Any
 from kg.errors import QueryRefused
 from kg.stores.cypher import Group, Item, Items, Token, is_group, is_symbol, is_word, split_at
 from kg.stores.embedded_clauses import Clause, split_clauses
-from kg.stores.embedded_expressions import Expressions, spelled
+from kg.stores.embedded_expressions import Expressions
 from kg.stores.embedded_matching import Matching
 from kg.stores.embedded_patterns import (
     Scope,
     Variable,
+    spelled,
 )
 from kg.stores.embedded_reading import HIDDEN, Statement
 from kg.stores.gate import CLAUSES

@@ -7,11 +7,11 @@ differ.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from kg.errors import QueryRefused
 from kg.stores.cypher import Group, Item, Items, Token, is_symbol, split_at, string_literal
+from kg.stores.embedded_context import Context
 from kg.stores.embedded_functions import (
     at_place,
     between_places,
@@ -21,33 +21,13 @@ from kg.stores.embedded_functions import (
     null_with_any,
     own_list,
 )
-from kg.stores.embedded_patterns import Scope, Variable, path_length_at, resolve
+from kg.stores.embedded_patterns import Scope, Variable, path_length_at, quoted_name, resolve, spelled
 from kg.stores.embedded_reading import HIDDEN
 from kg.stores.gate import KEYWORDS
 
 _LONGEST_LITERAL = 10_000
 _OPERANDS = {"NULL", "TRUE", "FALSE", "END"}
 _SYMBOLS = {"=", "<", ">", "<=", ">=", "<>", "+", "-", "*", "/", "%", "^", "=~", ","}
-
-
-class Context(Protocol):
-    """What an expression needs to know about the query around it."""
-
-    parameters: Mapping[str, Any]
-    labels: Mapping[str, frozenset[str]]  # the tables of every label
-    types: Mapping[str, frozenset[str]]  # the tables of every relationship type
-
-    def columns(self, variable: Variable) -> list[str]:
-        """The properties that a node or relationship may have."""
-
-    def known_property(self, name: str) -> bool:
-        """Whether any label or relationship type has this property."""
-
-    def existence(self, items: Items, scope: Scope) -> str:
-        """``EXISTS`` with a subquery or a pattern."""
-
-    def counting(self, items: Items, scope: Scope) -> str:
-        """``COUNT`` with a subquery or a pattern."""
 
 
 class Expressions:
@@ -78,7 +58,7 @@ class Expressions:
         for part in split_at(group.items, ","):
             if len(part) < 3 or not isinstance(part[0], Token) or not is_symbol(part[1], ":"):
                 raise QueryRefused("a map looks like {name: value}.", where=f"character {group.start + 1}")
-            parts.append(f"{_quoted(part[0].text)}: {self.text(part[2:], scope)}")
+            parts.append(f"{quoted_name(part[0].text)}: {self.text(part[2:], scope)}")
         return "{" + ", ".join(parts) + "}"
 
     def _short_literal(self, token: Token, value: Any) -> str:
@@ -94,7 +74,7 @@ class Expressions:
     def _next(self, items: Items, at: int, out: list[str], operand: bool, scope: Scope) -> tuple[int, bool]:
         item = items[at]
         if isinstance(item, Group):
-            return self._group(items, at, out, operand, scope)
+            return self._group(items, at, item, out, operand, scope)
         after = items[at + 1] if at + 1 < len(items) else None
         if item.kind in ("word", "name"):
             return self._word(items, at, item, after, out, scope)
@@ -166,10 +146,9 @@ class Expressions:
         out.append(name)
         return at + 1, True
 
-    def _group(self, items: Items, at: int, out: list[str], operand: bool, scope: Scope) -> tuple[int, bool]:
-        item = items[at]
-        if not isinstance(item, Group):
-            raise TypeError(item)
+    def _group(
+        self, items: Items, at: int, item: Group, out: list[str], operand: bool, scope: Scope
+    ) -> tuple[int, bool]:
         if item.opening == "(":
             length = path_length_at(items, at)
             if length:
@@ -205,7 +184,7 @@ class Expressions:
             and variable.kind in ("node", "edge")
             and not (name.text in self._context.columns(variable) or variable.spelled)
         )
-        out[-1] = "NULL" if lacking else f"{out[-1]}.{_quoted(name.text)}"
+        out[-1] = "NULL" if lacking else f"{out[-1]}.{quoted_name(name.text)}"
 
     def _place_in(self, primary: str, group: Group, scope: Scope) -> str:
         dots = next((i for i, item in enumerate(group.items) if is_symbol(item, "..")), None)
@@ -285,9 +264,9 @@ class Expressions:
                 and isinstance(part[1], Token)
                 and not is_symbol(part[1], "*")
             ):
-                parts.append(f"{_quoted(part[1].text)}: {name}.{_quoted(part[1].text)}")
+                parts.append(f"{quoted_name(part[1].text)}: {name}.{quoted_name(part[1].text)}")
             elif len(part) > 2 and isinstance(part[0], Token) and is_symbol(part[1], ":"):
-                parts.append(f"{_quoted(part[0].text)}: {self.text(part[2:], scope)}")
+                parts.append(f"{quoted_name(part[0].text)}: {self.text(part[2:], scope)}")
             else:
                 raise QueryRefused(
                     "of map projections only n {.name, key: value} is portable.",
@@ -371,7 +350,7 @@ class Expressions:
                 "keys() takes a node or a relationship from MATCH.", where=f"character {name.start + 1}"
             )
         cases = [
-            f"CASE WHEN {value}.{_quoted(column)} IS NOT NULL THEN '{column}' END"
+            f"CASE WHEN {value}.{quoted_name(column)} IS NOT NULL THEN '{column}' END"
             for column in self._context.columns(variable)
         ]
         return f"list_filter([{', '.join(cases)}], `{HIDDEN}x` -> `{HIDDEN}x` IS NOT NULL)"
@@ -415,15 +394,6 @@ def _number(token: Token) -> str:
     if text.isdigit() and int(text) >= 2**63:
         raise QueryRefused("an integer has at most 64 bits.", where=f"character {token.start + 1}")
     return text
-
-
-def _quoted(name: str) -> str:
-    return f"`{name}`"
-
-
-def spelled(name: str, variable: Variable | None) -> str:
-    """What the engine calls a variable, in back-ticks."""
-    return variable.spelled if variable is not None and variable.spelled else _quoted(name)
 
 
 def _unreadable(token: Token) -> QueryRefused:

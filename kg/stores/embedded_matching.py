@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from kg.stores.cypher import Items, Token
-from kg.stores.embedded_expressions import Expressions, spelled
+from kg.stores.embedded_expressions import Expressions
 from kg.stores.embedded_patterns import (
     EdgePattern,
     NodePattern,
@@ -17,6 +17,7 @@ from kg.stores.embedded_patterns import (
     distinctness,
     parse_paths,
     resolve,
+    spelled,
 )
 
 _FALSE = Token("word", "FALSE", 0, 0)

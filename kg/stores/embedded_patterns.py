@@ -72,6 +72,16 @@ class PathPattern:
     edges: list[EdgePattern] = field(default_factory=list)
 
 
+def quoted_name(name: str) -> str:
+    """The name in back-ticks, which no token holds."""
+    return f"`{name}`"
+
+
+def spelled(name: str, variable: Variable | None) -> str:
+    """What the engine calls a variable, in back-ticks."""
+    return variable.spelled if variable is not None and variable.spelled else quoted_name(name)
+
+
 def parse_paths(items: Items) -> list[PathPattern]:
     """Parse what stands between MATCH and WHERE. Raises :class:`~kg.errors.QueryRefused`."""
     return [_named_path(part) for part in split_at(items, ",")]
