@@ -33,8 +33,8 @@ from recommender.models.base import TrainingData, Vectors
 from recommender.models.registry import find_model
 from recommender.splits import hold_out_items
 
-KGAT_EPOCHS = 20
-KGAT_EVERY = 5
+KGAT_EPOCHS = 60
+KGAT_EVERY = 10
 KGAT_CHOICE = (
     f"up to {KGAT_EPOCHS}, one look in {KGAT_EVERY}, chosen on warm items held out as if cold; "
     "the shuffled graph gets as many"
