@@ -111,10 +111,10 @@ class Snapshot:
         """
         digest = hashlib.blake2b(digest_size=16)
         for names in (entity_ids, entity_names, entity_types, relation_names, edge_ids):
-            digest.update(len(names).to_bytes(8, "little"))
-            for name in names:
-                data = name.encode("utf-8", "surrogatepass")
-                digest.update(len(data).to_bytes(4, "little") + data)
+            encoded = [name.encode("utf-8", "surrogatepass") for name in names]
+            lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
+            for part in (len(encoded).to_bytes(8, "little"), lengths.tobytes(), b"".join(encoded)):
+                digest.update(part)
         triples = np.ascontiguousarray(triples, dtype=np.int64)
         confidence = np.ascontiguousarray(confidence, dtype=np.float32)
         support = np.ascontiguousarray(support, dtype=np.int32)

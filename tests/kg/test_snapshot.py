@@ -7,10 +7,12 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.feather as feather
 import pytest
 
 from kg.errors import InputError
-from kg.facts import Assertions, Chunk, Document, Entity, Fact, Mention, Span, Status
+from kg.facts import Assertions, Chunk, Document, Entity, Fact, Inference, Mention, Span, Status
 from kg.ledger.ledger import Ledger
 from kg.snapshot import Snapshot
 
@@ -81,6 +83,54 @@ def test_rejected_facts_are_left_out(tmp_path: Path) -> None:
     assert after.edge_ids == before.edge_ids[1:]
 
 
+def test_edges_that_differ_in_qualifiers_are_one_triple(tmp_path: Path) -> None:
+    film, star = Entity.of("Film", "Heat"), Entity.of("Person", "Pacino")
+    facts = tuple(
+        Fact(film.id, "STARS", star.id, qualifiers={"role": role}, confidence=confidence)
+        for role, confidence in (("Hanna", 0.5), ("Vincent", 0.75), ("he", 0.25))
+    )
+    with Ledger(tmp_path / "ledger") as ledger:
+        ledger.put_source("list", "curated", Assertions((film, star), (), facts))
+        best = max(ledger.facts(), key=lambda row: row.confidence)
+        found = Snapshot.of(ledger)
+    assert len(found.triples) == 1
+    assert (found.confidence.tolist(), found.support.tolist()) == ([0.75], [3])
+    assert found.edge_ids == [best.edge_id]
+
+
+def test_what_is_only_proposed_is_left_out_until_accepted(tmp_path: Path) -> None:
+    film, star = Entity.of("Film", "Heat"), Entity.of("Person", "Pacino")
+    guess = Fact(
+        film.id,
+        "STARS",
+        star.id,
+        status=Status.PROPOSED,
+        inference=Inference("rules", "1", 0.9),
+        confidence=0.9,
+    )
+    with Ledger(tmp_path / "ledger") as ledger:
+        ledger.put_source("run", "run", Assertions((film, star), (), (guess,)))
+        assert len(Snapshot.of(ledger).triples) == 0
+        assert len(Snapshot.of(ledger, statuses=frozenset(Status)).triples) == 1
+        (row,) = ledger.facts()
+        ledger.decide(row.edge_id, Status.ACCEPTED)
+        assert Snapshot.of(ledger).edge_ids == [row.edge_id]
+
+
+def test_a_merge_makes_one_entity_of_two(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "ledger") as ledger:
+        put(ledger, "Heat", "STARS", "Pacino")
+        put(ledger, "Ali", "STARS", "Al Pacino")
+        one, other = (Entity.of("Person", name).id for name in ("Pacino", "Al Pacino"))
+        before = Snapshot.of(ledger)
+        number = ledger.merge(one, other)
+        merged = Snapshot.of(ledger)
+        assert (before.n_entities, merged.n_entities) == (4, 3)
+        assert set(merged.triples[:, 2].tolist()) == {merged.entity_ids.index(other)}
+        ledger.undo_merge(number)
+        assert Snapshot.of(ledger).hash == before.hash
+
+
 def test_adjacency_holds_every_edge_both_ways(tmp_path: Path) -> None:
     found = frozen(tmp_path / "ledger", SENTENCES)
     for inverse in (False, True):
@@ -112,6 +162,16 @@ def test_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
     assert again.hash == found.hash
     assert again.version == found.version
     assert again.edge_ids == found.edge_ids
+
+
+def test_one_changed_number_is_found(tmp_path: Path) -> None:
+    frozen(tmp_path / "ledger", SENTENCES).save(tmp_path / "snapshot")
+    file = tmp_path / "snapshot" / "triples.arrow"
+    table = feather.read_table(file)
+    support = pa.array([*table["support"].to_pylist()[:-1], 7], pa.int32())
+    feather.write_feather(table.set_column(table.column_names.index("support"), "support", support), file)
+    with pytest.raises(InputError, match="hash"):
+        Snapshot.load(tmp_path / "snapshot")
 
 
 def test_a_changed_snapshot_is_refused(tmp_path: Path) -> None:
