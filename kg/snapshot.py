@@ -178,9 +178,11 @@ class Snapshot:
             "relations": self.relation_names,
         }
         (fresh / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+        former = path.with_name(f"{fresh.name}.former")
         if path.exists():
-            shutil.rmtree(path)
+            os.replace(path, former)
         os.replace(fresh, path)
+        shutil.rmtree(former, ignore_errors=True)
 
     @classmethod
     def load(cls, path: Path) -> Snapshot:
