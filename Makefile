@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+WORKERS ?= 2
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test check unit lint types layers clean
@@ -24,7 +25,7 @@ layers: $(VENV)/.installed-dev
 	$(BIN)/lint-imports --no-cache
 
 unit: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup
 
 $(VENV)/bin/pip:
 	$(PYTHON) -c 'import sys; sys.exit("loregraph needs Python 3.11 or newer; set PYTHON=...") if sys.version_info < (3, 11) else None'

@@ -15,7 +15,7 @@ import pytest
 from kg.stores.opening import split_credentials
 
 LAUNCHER = Path(__file__).resolve().parent.parent / "docker" / "neo4j" / "launch.py"
-_WHY_SKIPPED = pytest.StashKey[str]()
+_NO_NEO4J = "no Neo4j: "
 
 
 class Neo4jServer(NamedTuple):
@@ -27,7 +27,7 @@ class Neo4jServer(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def neo4j_server(pytestconfig: pytest.Config) -> Iterator[Neo4jServer]:
+def neo4j_server() -> Iterator[Neo4jServer]:
     """The server that ``LORE_TEST_NEO4J`` names, else one started for the run."""
     named = os.environ.get("LORE_TEST_NEO4J")
     if named:
@@ -39,8 +39,7 @@ def neo4j_server(pytestconfig: pytest.Config) -> Iterator[Neo4jServer]:
         launching = launcher.launch()
         server = launching.__enter__()
     except launcher.CannotLaunch as problem:
-        pytestconfig.stash[_WHY_SKIPPED] = str(problem)
-        pytest.skip(f"no Neo4j: {problem}")
+        pytest.skip(f"{_NO_NEO4J}{problem}")
     try:
         yield Neo4jServer(server.url, server.user, server.password)
     finally:
@@ -64,12 +63,21 @@ def wipe_neo4j(neo4j_server: Neo4jServer) -> Iterator[Callable[[], None]]:
         yield wipe
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes test: one of them has the Neo4j server, and a module stays in one process."""
+    for item in items:
+        group = "neo4j" if item.get_closest_marker("neo4j") else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say it loudly where Neo4j was left out."""
-    why = config.stash.get(_WHY_SKIPPED, None)
+    skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    why = next((reason for reason in skipped if _NO_NEO4J in reason), None)
     if why is not None:
         terminalreporter.section("NEO4J WAS NOT TESTED", sep="!", red=True, bold=True)
-        terminalreporter.line(why, red=True)
+        terminalreporter.line(why.partition(_NO_NEO4J)[2].rstrip("')"), red=True)
         terminalreporter.line(
             "Install OpenJDK 17 or later and Maven, or set LORE_TEST_NEO4J=bolt://user:password@host:port."
         )
