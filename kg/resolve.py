@@ -223,13 +223,13 @@ class _Resolver:
     def _equal_reason(self, one: _Group, other: _Group, found: Sequence[_Group]) -> str | None:
         if not one.members or not other.members or self._contradict(one, other):
             return None
-        beside = self._evidence.beside(one.ids, other.ids)
-        if one.key != other.key:
-            return "name without key" if len({g.key for g in found if g.key}) == 1 else None
         articles = {member.form.article for group in (one, other) for member in group.members}
-        if beside or len(articles) == 1 or (one.key and len(articles - {""}) == 1):
-            return "same name"
-        return None  # A Hungry Heart and The Hungry Heart are two films of 1917
+        if one.key != other.key:
+            alone = len({group.key for group in found if group.key}) == 1
+            return "name without key" if alone and len(articles) == 1 else None
+        # Interview is not The Interview; A Hungry Heart and The Hungry Heart are two films of 1917.
+        close = len(articles) == 1 or (one.key and len(articles - {""}) == 1)
+        return "same name" if close or self._evidence.beside(one.ids, other.ids) else None
 
     def _pairs(self) -> list[tuple[int, int]]:
         """The numbers of each two groups that a block brings together, once."""

@@ -94,6 +94,7 @@ def test_the_same_is_merged(tmp_path: Path, one: Entity, other: Entity) -> None:
         (film("Alien", "1979"), film("Aliens", "1986")),
         (film("Alien"), film("Aliens")),
         (film("Rocky III"), film("Rocky II")),
+        (film("Interview"), film("The Interview", "2014")),
         (film("A Hungry Heart", "1917"), film("The Hungry Heart", "1917")),
         (person("J. Coen"), person("Joel Coen"), person("Jen Coen")),
         (person("Joel Coen"), person("Ethan Coen")),
@@ -148,6 +149,15 @@ def test_a_neighbour_that_everybody_has_is_no_evidence(tmp_path: Path) -> None:
     crowd = tuple(person(f"Extra{number} Number{number}") for number in range(40))
     pair = (person("Christopher Nolan"), person("Cristopher Nolan"))
     assert merged(tmp_path, *crowd, *pair) == 0
+
+
+def test_an_article_is_part_of_a_name_without_key(tmp_path: Path) -> None:
+    sequel, first = film("The Final Destination", "2009"), film("Final Destination")
+    star = person("Devon Sawa")
+    facts = tuple(Fact(one.id, "STARS", star.id) for one in (sequel, first))
+    with Ledger(tmp_path / "ledger") as ledger:
+        ledger.put_source("list", "curated", Assertions((sequel, first, star), (), facts))
+        assert resolve(ledger, SCHEMA).merged == ()
 
 
 def test_a_chain_of_slips_is_not_followed(tmp_path: Path) -> None:
