@@ -247,17 +247,32 @@ def import_(
 def export(
     file: Annotated[Path, typer.Argument(help="Where to write.")],
     file_format: Annotated[
-        str, typer.Option("--format", help="jsonl parquet csv turtle trig jsonld recbole.")
-    ] = "jsonl",
+        str | None,
+        typer.Option(
+            "--format",
+            help="jsonl parquet csv turtle trig jsonld nquads recbole pykeen; by the file's ending if not named.",
+        ),
+    ] = None,
+    entities: Annotated[
+        bool, typer.Option("--entities", help="The entities instead of the facts (csv, parquet).")
+    ] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Write every fact with its evidence to a file."""
-    from kg.exchange.facts import export_facts
+    """Write every fact with its evidence to a file; with recbole also the items' links, beside it."""
+    from kg.exchange.facts import export_entities, export_facts, export_links, format_of
 
     found = Workspace.find(workspace)
     with found.ledger() as ledger:
-        count = export_facts(ledger, file, format=file_format)
-    say(f"wrote {count} facts to {file}")
+        write = export_entities if entities else export_facts
+        count = write(ledger, file, format=file_format)
+        say(f"wrote {count} {'entities' if entities else 'facts'} to {file}")
+        if format_of(file, file_format) == "recbole" and found.links_path.is_file():
+            from extraction.linking import load_links
+
+            links = {link.item: ledger.canonical(link.entity) for link in load_links(found.links_path)}
+            say(
+                f"wrote {export_links(links, file.with_suffix('.link'))} links to {file.with_suffix('.link')}"
+            )
 
 
 @store_app.command("rebuild")

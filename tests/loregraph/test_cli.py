@@ -78,6 +78,16 @@ def test_every_exported_fact_quotes_its_document(films: Path, tmp_path: Path) ->
     assert checked > 5
 
 
+def test_a_catalogue_is_linked_and_exported_for_recbole(films: Path, tmp_path: Path) -> None:
+    linked = lore("link", "-w", films, FILMS / "items.csv", "--json").json
+    assert (linked["linked"], linked["unlinked"]) == (3, 74)
+    assert lore("export", "-w", films, tmp_path / "films.kg").code == 0
+    links = (tmp_path / "films.link").read_text(encoding="utf-8").splitlines()
+    assert len(links) == 4
+    assert lore("export", "-w", films, tmp_path / "entities.csv", "--entities").code == 0
+    assert "Ridley Scott" in (tmp_path / "entities.csv").read_text(encoding="utf-8")
+
+
 def test_results_on_stdout_and_narration_on_stderr(films: Path) -> None:
     done = lore("documents", "list", "-w", films, "--json")
     assert len(done.json) == 3
