@@ -270,9 +270,8 @@ def export(
             from extraction.linking import load_links
 
             links = {link.item: ledger.canonical(link.entity) for link in load_links(found.links_path)}
-            say(
-                f"wrote {export_links(links, file.with_suffix('.link'))} links to {file.with_suffix('.link')}"
-            )
+            beside = file.with_suffix(".link")
+            say(f"wrote {export_links(links, beside)} links to {beside}")
 
 
 @store_app.command("rebuild")
