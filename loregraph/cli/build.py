@@ -250,7 +250,7 @@ def export(
         str | None,
         typer.Option(
             "--format",
-            help="jsonl parquet csv turtle trig jsonld nquads recbole pykeen; by the file's ending if not named.",
+            help="jsonl parquet csv turtle trig jsonld nquads recbole pykeen; else by the ending.",
         ),
     ] = None,
     entities: Annotated[
