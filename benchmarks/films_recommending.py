@@ -47,8 +47,8 @@ CONTENDERS = {
     "kgat": Contender("kgat", 120, {"batch_size": 2048}),
     "kgat from bpr": Contender("kgat", 30, {"batch_size": 2048, "learning_rate": 1e-4}, from_bpr=True),
 }
-"""The most epochs of BPR and LightGCN are their defaults, which take less time than what KGAT may. The last row
-starts and steps as KGAT's authors do."""
+"""The most epochs of BPR and LightGCN are their defaults, which take less time than what KGAT may. The last
+row starts and steps as KGAT's authors do."""
 EVALUATE_EVERY = 5
 PATIENCE = 4
 SEED = 0
