@@ -3,7 +3,7 @@
 Two stages, each among the entities of one type:
 
 1. Names that are equal once folded. What lacks a key (a release year, a birth year) joins the only one of its
-   name that has one; where several have, it stays.
+   name that has one, where both stand beside a neighbour in common; where several have a key, it stays.
 2. Names that are alike: a middle name that is an initial; and, where both stand beside a neighbour in common,
    an initial for the only given name, a middle initial left out, a slip of the pen, or a name that the other
    is also called by. What fits several things that are not one stays.
@@ -43,7 +43,7 @@ BLOCK_AT_MOST = 200
 
 SCORES = {
     "same name": 1.0,
-    "name without key": 0.9,
+    "name without key, beside a common neighbour": 0.9,
     "name turned round": 0.9,
     "initials": 0.9,
     "initials, beside a common neighbour": 0.85,
@@ -226,7 +226,8 @@ class _Resolver:
         articles = {member.form.article for group in (one, other) for member in group.members}
         if one.key != other.key:
             alone = len({group.key for group in found if group.key}) == 1
-            return "name without key" if alone and len(articles) == 1 else None
+            near = alone and len(articles) == 1 and self._evidence.beside(one.ids, other.ids)
+            return "name without key, beside a common neighbour" if near else None
         # Interview is not The Interview; A Hungry Heart and The Hungry Heart are two films of 1917.
         close = len(articles) == 1 or (one.key and len(articles - {""}) == 1)
         return "same name" if close or self._evidence.beside(one.ids, other.ids) else None

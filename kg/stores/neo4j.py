@@ -208,7 +208,7 @@ class Neo4jStore:
             missing = sorted({*relations} - self._declared)
             if missing or not self._declared:
                 with self._session("WRITE") as session:
-                    declare(session, missing)
+                    declare(session, missing, self._schema.entities)
                 self._declared.update(missing)
 
     def _removable(self, session: Any) -> list[str]:

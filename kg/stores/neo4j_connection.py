@@ -57,7 +57,7 @@ def connect(url: str, user: str, password: str) -> Any:
     return driver
 
 
-def declare(session: Any, relations: Iterable[str]) -> None:
+def declare(session: Any, relations: Iterable[str], labels: Iterable[str] = ()) -> None:
     """Create the constraints and indexes that are missing; each is a transaction of its own."""
     known = {str(record["name"]) for record in session.run("SHOW CONSTRAINTS YIELD name")}
     known |= {str(record["name"]) for record in session.run("SHOW INDEXES YIELD name")}
@@ -69,7 +69,11 @@ def declare(session: Any, relations: Iterable[str]) -> None:
         for name, rule in wanted.items()
         if name not in known
     ]
-    statements += [text for name, text in _INDEXES.items() if name not in known]
+    indexes = dict(_INDEXES)
+    for label in labels:
+        name = f"lore_name_{checked(label)}"
+        indexes[name] = f"CREATE INDEX `{name}` IF NOT EXISTS FOR (n:`{label}`) ON (n.name)"
+    statements += [text for name, text in indexes.items() if name not in known]
     for statement in statements:
         session.run(statement).consume()
     if statements:
