@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 
-from kg.errors import LoreError
+from kg.errors import ConfigurationError, LoreError, StoreLocked
 from loregraph.workspace import Workspace
 
 OUR_PACKAGES = ("kg", "language", "extraction", "completion", "factcheck", "recommender", "loregraph")
@@ -61,7 +61,8 @@ def _workspace(named: Path | None) -> Iterator[Finding]:
         found = Workspace.find(named)
         settings = found.settings
     except LoreError as error:
-        yield Finding("workspace", False, error.message)
+        none_here = named is None and isinstance(error, ConfigurationError) and "no workspace" in error.what
+        yield Finding("workspace", none_here, error.message)
         return
     yield Finding("workspace", True, str(found.root))
     free = shutil.disk_usage(found.root).free
@@ -85,6 +86,8 @@ def _workspace(named: Path | None) -> Iterator[Finding]:
 def _try(check: str, look: Callable[[], str]) -> Finding:
     try:
         return Finding(check, True, look())
+    except StoreLocked as locked:
+        return Finding(check, True, locked.what)
     except LoreError as error:
         return Finding(check, False, error.message)
 

@@ -14,13 +14,14 @@ from extraction.pipeline import IngestInterrupted, run_ingest
 from extraction.report import IngestReport
 from kg.errors import LoreError, UsageError
 from kg.facts import Chunk, Document
-from loregraph.cli.output import shorten
 from loregraph.workspace import Workspace
 
 if TYPE_CHECKING:
     from extraction.llm import LanguageModelExtractor
+    from kg.ledger.ledger import Ledger
     from language.calls import LedgeredChatModel, Price
     from language.chat import OpenAIChatModel
+    from language.request import Request
 
 EXPECTED_ANSWER_TOKENS = 350
 """What one answer is taken to need in an estimate: about 25 facts or entities of a dense chunk."""
@@ -33,6 +34,7 @@ class Ingested:
     summary: dict[str, Any]
     narration: list[str] = field(default_factory=list)
     stopped: LoreError | None = None
+    all_failed: bool = False
 
 
 class _Metered:
@@ -56,6 +58,9 @@ class _Metered:
     async def extract(self, document: Document, chunk: Chunk) -> Extraction:
         return await self._extractor.extract(document, chunk)
 
+    def request(self, document: Document, chunk: Chunk) -> Request:
+        return self._extractor.request(document, chunk)
+
     async def close(self) -> None:
         await self._client.close()
 
@@ -78,6 +83,7 @@ def ingest_paths(
     extractor: str | None,
     failures_path: Path | None,
     progress: Callable[[str], None],
+    say: Callable[[str], None],
 ) -> Ingested:
     """Read, extract, commit, resolve, and bring the graph up to date.
 
@@ -98,18 +104,31 @@ def ingest_paths(
                 progress=lambda so_far: progress(_one_line(so_far)),
             )
         except IngestInterrupted as interrupted:
-            progress(f"interrupted; stored until then: {interrupted.report.stored}")
+            stored = interrupted.report.stored
+            say(f"interrupted; {stored} documents were stored, and the same command goes on from there")
             workspace.project(ledger)
             raise
         summary = dict(report.summary)
-        if settings.resolve and report.stored:
-            from kg.resolve import resolve
-
-            summary["merged"] = len(resolve(ledger, workspace.schema).merged)
+        if settings.resolve:
+            summary["merged"] = _resolve(workspace, ledger)
         waiting = workspace.project(ledger)
     narration += _narrate(report, failures_path)
     narration += [waiting] if waiting else []
-    return Ingested(summary, narration, report.stopped)
+    if not report.read and not report.n_failed:
+        narration.append("there was nothing to read")
+    return Ingested(summary, narration, report.stopped, report.n_failed > 0 and report.read == 0)
+
+
+def _resolve(workspace: Workspace, ledger: Ledger) -> int:
+    """Merge what is the same, unless that was done for this version; a killed run leaves it to the next."""
+    from kg.resolve import resolve
+
+    mark = workspace.root / "resolved"
+    if mark.is_file() and mark.read_text(encoding="ascii").strip() == str(ledger.version):
+        return 0
+    merged = len(resolve(ledger, workspace.schema).merged)
+    mark.write_text(f"{ledger.version}\n", encoding="ascii")
+    return merged
 
 
 def estimate_paths(
@@ -135,7 +154,7 @@ def estimate_paths(
         from language.calls import estimate as estimate_calls
 
         requests = (
-            chosen._extractor.request(document, chunk)
+            chosen.request(document, chunk)
             for document in read_documents(paths, options)
             if not isinstance(document, ReadFailure)
             for chunk in split(document, max_characters=limit)
@@ -206,6 +225,6 @@ def _narrate(report: IngestReport, failures_path: Path | None) -> list[str]:
         more = report.n_failed - len(report.failed)
         lines.append(f"and {more} more; {failures_path or '--failures FILE'} has them all")
     if report.refused:
-        reasons = shorten(f"{reason} ({count})" for reason, count in report.refused.most_common())
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in report.refused.most_common(5))
         lines.append(f"refused by the extractor: {reasons}")
     return lines

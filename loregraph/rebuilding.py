@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from kg.errors import StoreError
 from loregraph.workspace import Workspace
+
+if TYPE_CHECKING:
+    from kg.stores.store import GraphStore
 
 
 def rebuild(workspace: Workspace) -> int:
     """Rebuild the graph store and return the ledger version it then shows.
 
-    A damaged embedded database is moved aside (``graph.damaged``), never repaired in place. Raises
+    Of an embedded database only its own files are thrown away, whatever else lies in the folder. Raises
     :class:`~kg.errors.StoreLocked` where another process owns it, and leaves it alone then.
     """
-    with workspace.ledger() as ledger:
-        try:
-            with workspace.store() as store:
-                store.load(ledger.projection())
-                return store.version().version
-        except StoreError:
-            if "://" in workspace.store_url:
-                raise
-            _move_aside(Path(workspace.store_url))
+    with workspace.ledger() as ledger, _emptied(workspace) as store:
+        store.load(ledger.projection())
+        return store.version().version
+
+
+@contextmanager
+def _emptied(workspace: Workspace) -> Iterator[GraphStore]:
+    if "://" in workspace.store_url:
         with workspace.store() as store:
-            store.load(ledger.projection())
-            return store.version().version
+            yield store
+        return
+    from kg.stores.embedded import EmbeddedStore
 
-
-def _move_aside(folder: Path) -> None:
-    aside = folder.with_name(folder.name + ".damaged")
-    if aside.exists():
-        shutil.rmtree(aside)
-    folder.rename(aside)
+    with EmbeddedStore(Path(workspace.store_url), workspace.schema, fresh=True) as embedded:
+        yield embedded

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +32,10 @@ HOPS_AT_MOST = 3
 """Entities farther from every item reach no item through the three layers that models have."""
 
 SHOWN_METRICS = ("ndcg", "recall", "hit")
+LATEST = "latest"
+"""The file beside the bundles that names the one trained last."""
+
+_BUNDLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SPLITS = ("random", "last", "time")
 
 
@@ -68,6 +74,9 @@ def train_bundle(
     """
     entry = find_model(request.model)
     entry.configure(request.settings)  # a wrong setting is told before anything is read
+    name = request.name or request.model
+    if _BUNDLE_NAME.fullmatch(name) is None or name == LATEST:
+        raise UsageError(f"{name!r} is no name for a bundle.", hint="Use letters, digits, dots, - and _.")
     links = _links(workspace)
     if entry.needs_graph and not links:
         raise ConfigurationError(
@@ -82,14 +91,14 @@ def train_bundle(
     snapshot, graph = _graph(workspace, split, links)
     rankings: dict[str, Ranking] = {}
     trained = None
-    for name in [*(baseline for baseline in BASELINES if baseline != request.model), request.model]:
-        trained = _train(name, split, graph, workspace, request, progress)
-        rankings[name] = _test(trained, split, request.seed)
+    for one in [*(baseline for baseline in BASELINES if baseline != request.model), request.model]:
+        trained = _train(one, split, graph, workspace, request, progress)
+        rankings[one] = _test(trained, split, request.seed)
     assert trained is not None
     rows = _rows(rankings, request.model, request.seed)
-    path = workspace.bundles_path / (request.name or request.model)
+    path = workspace.bundles_path / name
     _write(path, trained, interactions, snapshot, graph, {"rows": rows, "split": request.split})
-    (workspace.bundles_path / "latest").write_text(path.name + "\n", encoding="utf-8")
+    (workspace.bundles_path / LATEST).write_text(path.name + "\n", encoding="utf-8")
     return TrainingReport(rows, path)
 
 
@@ -160,9 +169,12 @@ def _train(
     )
     run = workspace.root / "runs" / f"{name}-{_fingerprint(split, graph, request)[:12]}"
     settings = request.settings if name == request.model else None
-    return train(
+    trained = train(
         name, split, graph=graph, model_options=settings, options=options, run_folder=run, progress=show
     )
+    # The record of the run stays; the weights are in the bundle.
+    shutil.rmtree(run / "checkpoint", ignore_errors=True)
+    return trained
 
 
 def _fingerprint(split: Split, graph: JointGraph | None, request: TrainingRequest) -> str:

@@ -73,8 +73,11 @@ class Workspace:
         """
         if (root / CONFIGURATION).exists():
             raise UsageError("this folder already is a workspace.", where=str(root))
-        root.mkdir(parents=True, exist_ok=True)
-        (root / "schema.toml").write_text(schema_text, encoding="utf-8")
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            (root / "schema.toml").write_text(schema_text, encoding="utf-8")
+        except OSError as problem:
+            raise UsageError(f"the folder cannot be made: {problem.strerror}.", where=str(root)) from None
         workspace = cls(root.resolve())
         workspace.schema  # noqa: B018  (a bad schema is refused before the workspace exists)
         (root / CONFIGURATION).write_text(_NEW_CONFIGURATION, encoding="utf-8")
@@ -179,4 +182,4 @@ class Workspace:
             raise ConfigurationError(
                 "no model is trained yet.", where=str(self.bundles_path), hint="Run `lore train MODEL`."
             )
-        return self.bundles_path / marker.read_text(encoding="utf-8").strip()
+        return self.bundles_path / (marker.read_text(encoding="utf-8").strip() or "unnamed")

@@ -32,7 +32,7 @@ def query(
     """Ask the graph in Cypher."""
     found = Workspace.find(workspace)
     with found.ledger() as ledger, found.store(ledger) as store:
-        rows = store.query(cypher, parse_parameters(parameter or []), limit=limit, timeout=timeout)
+        rows = store.query_untrusted(cypher, parse_parameters(parameter or []), limit=limit, timeout=timeout)
     print_rows(rows, as_json=json_)
     if len(rows) == limit:
         say(f"stopped at {limit} rows; --limit asks for more")
@@ -74,7 +74,7 @@ def stats(workspace: WorkspaceOption = None, json_: JsonOption = False) -> None:
         as_json=json_,
     )
     if counts.documents == 0:
-        next_step("lore ingest PATH…")
+        next_step("lore ingest PATH…", workspace)
 
 
 def doctor(workspace: WorkspaceOption = None, json_: JsonOption = False) -> None:

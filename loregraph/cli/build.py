@@ -45,10 +45,22 @@ def init(
     """Make a workspace: lore.toml, schema.toml, the ledger."""
     from loregraph.starter import STARTER_SCHEMA
 
-    text = schema_file.read_text(encoding="utf-8") if schema_file else STARTER_SCHEMA
-    workspace = Workspace.create(directory, text)
+    workspace = Workspace.create(directory, _read(schema_file) if schema_file else STARTER_SCHEMA)
     say(f"made {workspace.root}")
-    next_step(f"lore ingest -w {directory} PATH…")
+    if schema_file is None:
+        say(f"edit {workspace.schema_path}: the local extractor finds what patterns there describe")
+    next_step("lore ingest PATH…", directory)
+
+
+def _read(path: Path) -> str:
+    from kg.errors import UsageError
+
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as problem:
+        raise UsageError(f"the file cannot be read: {problem.strerror}.", where=str(path)) from None
+    except UnicodeDecodeError:
+        raise UsageError("the file is not UTF-8 text.", where=str(path)) from None
 
 
 def ingest(
@@ -59,7 +71,9 @@ def ingest(
     title_field: Annotated[str, typer.Option(help="The field or column that holds the title.")] = "title",
     id_field: Annotated[str | None, typer.Option(help="The field or column that names a row.")] = None,
     encoding: Annotated[str, typer.Option(help="How the files are encoded.")] = "utf-8",
-    file_format: Annotated[str | None, typer.Option("--format", help="txt md html pdf jsonl csv.")] = None,
+    file_format: Annotated[
+        str | None, typer.Option("--format", help="txt md html pdf jsonl csv tsv.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would take and cost; store nothing.")
     ] = False,
@@ -84,7 +98,7 @@ def ingest(
         print_pairs(estimate_paths(found, paths, options, extractor), as_json=json_)
         return
     try:
-        done = ingest_paths(found, paths, options, extractor, failures_file, progress_line)
+        done = ingest_paths(found, paths, options, extractor, failures_file, progress_line, say)
     finally:
         end_progress()
     print_pairs(done.summary, as_json=json_)
@@ -93,13 +107,15 @@ def ingest(
     if done.stopped is not None:
         say("stopped early; what was stored stays, and the same command goes on from there")
         raise done.stopped
-    next_step('lore query "MATCH (n) RETURN n.name LIMIT 10"')
+    if done.all_failed:
+        raise typer.Exit(1)
+    next_step('lore query "MATCH (n:Entity) RETURN n.name LIMIT 10"', workspace)
 
 
 @documents_app.command("list")
 def documents_list(
     workspace: WorkspaceOption = None,
-    limit: Annotated[int, typer.Option(help="At most this many.")] = 100,
+    limit: Annotated[int, typer.Option(help="At most this many.", min=1)] = 100,
     json_: JsonOption = False,
 ) -> None:
     """List the stored documents."""
@@ -118,7 +134,7 @@ def documents_list(
             for row in islice(ledger.documents(), limit)
         ]
     print_rows(rows, as_json=json_)
-    next_step("lore documents delete ID")
+    next_step("lore documents delete ID", workspace)
 
 
 @documents_app.command("delete")
@@ -135,16 +151,15 @@ def documents_delete(
         if unknown:
             raise NotFound(f"no document {unknown[0]!r}.", hint="`lore documents list` shows ids and places.")
         with ledger.batch():
-            for name in names:
-                if ledger.holds(name):
-                    ledger.drop_place(name)
-                else:
-                    ledger.drop_document(name)
+            n_deleted = sum(
+                ledger.drop_place(name) if ledger.holds(name) else ledger.drop_document(name)
+                for name in dict.fromkeys(names)
+            )
         waiting = found.project(ledger)
-    say(f"deleted {len(names)} of the stored documents")
+    say(f"deleted {n_deleted} of the stored documents")
     if waiting:
         say(waiting)
-    next_step("lore stats")
+    next_step("lore stats", workspace)
 
 
 def schema(workspace: WorkspaceOption = None, json_: JsonOption = False) -> None:
@@ -208,24 +223,18 @@ def link(
         "links": str(found.links_path),
     }
     if json_:
-        print_json({**summary, "unlinked_items": [vars_of(item) for item in report.unlinked]})
+        unlinked = [{"item": u.item.id, "name": u.item.name, "nearest": u.nearest} for u in report.unlinked]
+        ambiguous = [{"item": a.item.id, "name": a.item.name, "nearest": a.nearest} for a in report.ambiguous]
+        print_json({**summary, "unlinked_items": unlinked, "ambiguous_items": ambiguous})
     else:
         print_pairs(summary, as_json=False)
     for item in report.unlinked[:10]:
         say(f"unlinked: {item.item.id} {item.item.name!r}; nearest: {', '.join(item.nearest) or 'nothing'}")
-    next_step("lore train kgat --interactions FILE")
-
-
-def vars_of(unlinked: object) -> dict[str, object]:
-    """An unlinked item as a JSON object."""
-    item = unlinked.item  # type: ignore[attr-defined]
-    return {"item": item.id, "name": item.name, "nearest": list(unlinked.nearest)}  # type: ignore[attr-defined]
+    next_step("lore train kgat --interactions FILE", workspace)
 
 
 def import_(
-    file: Annotated[
-        Path, typer.Argument(help="Facts: jsonl, csv, parquet, turtle, trig, jsonld, RecBole .kg.")
-    ],
+    file: Annotated[Path, typer.Argument(help="Facts: jsonl, csv, parquet, turtle, trig, jsonld, nquads.")],
     workspace: WorkspaceOption = None,
     file_format: Annotated[
         str | None, typer.Option("--format", help="The format, where the ending does not say.")
@@ -241,7 +250,7 @@ def import_(
     say(f"imported {count} facts from {file}")
     if waiting:
         say(waiting)
-    next_step("lore stats")
+    next_step("lore stats", workspace)
 
 
 def export(
@@ -282,4 +291,4 @@ def store_rebuild(workspace: WorkspaceOption = None) -> None:
     found = Workspace.find(workspace)
     version = rebuild(found)
     say(f"the graph shows ledger version {version}")
-    next_step("lore stats")
+    next_step("lore stats", workspace)

@@ -35,14 +35,16 @@ def train(
     positive_from: Annotated[
         float | None, typer.Option(help="Ratings at or above this are positive; all rows where not set.")
     ] = None,
-    split: Annotated[str, typer.Option(help="How to hold out: random or time.")] = "random",
+    split: Annotated[
+        str, typer.Option(help="How to hold out: random, last (each user's last) or time.")
+    ] = "random",
     epochs: Annotated[
-        int | None, typer.Option(help="At most this many; the model's default if not set.")
+        int | None, typer.Option(help="At most this many; the model's default if not set.", min=1)
     ] = None,
     setting: Annotated[
         list[str] | None, typer.Option("--set", "-s", help="A setting of the model, name=value, repeatable.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Makes the run repeatable.")] = 0,
+    seed: Annotated[int, typer.Option(help="Makes the run repeatable.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[
         int, typer.Option(help="CPU threads; more than one helps on large graphs only.", min=1)
@@ -71,7 +73,7 @@ def train(
         end_progress()
     print_rows(report.rows, as_json=json_)
     say(f"bundle: {report.bundle}")
-    next_step("lore recommend USER")
+    next_step("lore recommend USER", workspace)
 
 
 def evaluate(
@@ -83,12 +85,15 @@ def evaluate(
     from loregraph.training_run import figures_of
 
     print_rows(figures_of(Workspace.find(workspace).bundle(bundle)), as_json=json_)
-    next_step("lore recommend USER")
+    next_step("lore recommend USER", workspace)
 
 
 def recommend(
-    user: Annotated[str, typer.Argument(help="A user of the training data.")],
+    user: Annotated[str | None, typer.Argument(help="A user of the training data.")] = None,
     workspace: WorkspaceOption = None,
+    had: Annotated[
+        list[str] | None, typer.Option("--had", help="Instead of a user: an item somebody had, repeatable.")
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="How many.", min=1)] = 10,
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Also what the user already had.")
@@ -96,14 +101,20 @@ def recommend(
     bundle: BundleOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Recommend items to a user."""
+    """Recommend items to a user, or to somebody new from the items they had."""
+    from kg.errors import UsageError
     from recommender.service import Service
 
+    if (user is None) == (not had):
+        raise UsageError("recommend to whom?", hint="Name a user, or the items somebody had: --had ITEM.")
     service = Service.open(Workspace.find(workspace).bundle(bundle))
-    hits = service.recommend(user, k, exclude_seen=not include_seen)
+    if user is None:
+        hits = service.recommend_for_history(had or [], k, exclude_seen=not include_seen)
+    else:
+        hits = service.recommend(user, k, exclude_seen=not include_seen)
     print_rows([{"item": hit.item, "name": hit.name, "score": hit.score} for hit in hits], as_json=json_)
-    if hits:
-        next_step(f"lore explain {user} {hits[0].item}")
+    if hits and user is not None:
+        next_step(f"lore explain {user} {hits[0].item}", workspace)
 
 
 def explain(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from typing import Annotated
 
 import typer
 
@@ -21,13 +23,36 @@ for room in (build, ask, learn, serve):
     room.register(app)
 
 
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    """Text becomes facts, facts become a graph, the graph becomes recommendations that can be traced."""
+    if version:
+        from importlib.metadata import version as version_of
+
+        print(version_of("loregraph"))
+        raise typer.Exit
+
+
 def main() -> None:
-    """Run ``lore``: a known error is one line on stderr and its exit code."""
+    """Run ``lore``: an error is one line on stderr and its exit code; ``LORE_TRACEBACK=1`` shows more."""
     try:
         app()
+        sys.stdout.flush()
     except LoreError as error:
         print(f"lore: {error.message}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # Whoever read the output has enough; nothing more can be written there.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        sys.exit(0)
+    except Exception as error:
+        if os.environ.get("LORE_TRACEBACK"):
+            raise
+        hint = "" if isinstance(error, OSError) else " This should not happen: LORE_TRACEBACK=1 shows where."
+        print(f"lore: {type(error).__name__}: {error}.{hint}", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

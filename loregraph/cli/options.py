@@ -23,13 +23,16 @@ def parse_parameters(pairs: list[str]) -> dict[str, Any]:
 
     from kg.errors import UsageError
 
+    def refuse(constant: str) -> float:
+        raise UsageError(f"{constant} is no value for a parameter.")
+
     found: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name.isidentifier():
             raise UsageError(f"{pair!r} is not of the form name=value.", hint="Write it as in year=1995.")
         try:
-            found[name] = json.loads(value)
+            found[name] = json.loads(value, parse_constant=refuse)
         except json.JSONDecodeError:
             found[name] = value
     return found

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,14 +18,14 @@ def say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def next_step(command: str) -> None:
-    """Name the next useful command."""
-    say(f"next: {command}")
+def next_step(command: str, workspace: Path | None = None) -> None:
+    """Name the next useful command, for the workspace that this one named."""
+    say(f"next: {command}" if workspace is None else f"next: {command} -w {workspace}")
 
 
 def print_json(value: object) -> None:
-    """Print one JSON document on stdout."""
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    """Print one JSON document on stdout; a number that is none (NaN, infinity) becomes null."""
+    print(json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False))
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
@@ -71,13 +73,6 @@ def end_progress() -> None:
         print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
 
 
-def shorten(names: Iterable[str], n_shown: int = 5) -> str:
-    """The first names, and how many more there are."""
-    found = list(names)
-    more = f" and {len(found) - n_shown} more" if len(found) > n_shown else ""
-    return ", ".join(found[:n_shown]) + more
-
-
 def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -89,6 +84,16 @@ def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         table.add_row(*(Text(_cell(row.get(column))) for column in rows[0]))
     Console().print(table)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return value
 
 
 def _cell(value: object) -> str:

@@ -21,7 +21,7 @@ def serve(
     host: Annotated[
         str | None, typer.Option(help="Where to listen; off loopback an API key is needed.")
     ] = None,
-    port: Annotated[int | None, typer.Option(help="The port; 0 picks a free one.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port; 0 picks a free one.", min=0, max=65535)] = None,
     bundle: BundleOption = None,
 ) -> None:
     """Serve recommendations, explanations and read-only Cypher over HTTP."""

@@ -210,3 +210,67 @@ def test_standard_input_is_read(tmp_path: Path) -> None:
     assert lore("ingest", "-w", folder, "-", stdin=text).code == 0
     rows = lore("query", "-w", folder, DIRECTORS, "--json").json
     assert rows == [{"film": "Stalker", "director": "Andrei Tarkovsky"}]
+
+
+def test_a_rebuild_leaves_what_is_not_its_own(tmp_path: Path) -> None:
+    folder = films_workspace(tmp_path / "w", "alien.md")
+    mine = folder / "graph" / "mine.txt"
+    mine.write_text("keep", encoding="utf-8")
+    (folder / "graph" / "current").write_text("junk", encoding="utf-8")
+    assert lore("store", "rebuild", "-w", folder).code == 0
+    assert mine.read_text(encoding="utf-8") == "keep"
+    assert len(lore("query", "-w", folder, DIRECTORS, "--json").json) == 1
+
+
+def test_a_query_without_end_is_stopped(films: Path) -> None:
+    done = lore("query", "-w", films, "UNWIND range(1, 1000000000) AS x RETURN sum(x)", "--timeout", 2)
+    assert done.code == 1
+    assert "Traceback" not in done.err
+
+
+def test_numbers_that_are_none_are_null_in_json(films: Path) -> None:
+    assert lore("query", "-w", films, "RETURN sqrt(-1.0) AS x", "--json").json == [{"x": None}]
+    assert lore("query", "-w", films, "RETURN $a AS x", "-p", "a=NaN").code == 2
+
+
+def test_resolution_left_over_by_a_killed_run_is_made_up(tmp_path: Path) -> None:
+    folder = films_workspace(tmp_path / "w")
+    texts = tmp_path / "texts.jsonl"
+    sentences = (
+        "One is a 1990 film directed by Mélanie Laurent.",
+        "Two is a 1991 film directed by Melanie Laurent.",
+    )
+    texts.write_text("".join(json.dumps({"text": text}) + "\n" for text in sentences), encoding="utf-8")
+    assert lore("ingest", "-w", folder, texts, LORE_EXTRACTION__RESOLVE="false").code == 0
+    assert lore("ingest", "-w", folder, texts, "--json").json["merged"] == 1
+    assert lore("ingest", "-w", folder, texts, "--json").json["merged"] == 0
+
+
+def test_where_nothing_could_be_read_the_exit_code_says_so(tmp_path: Path) -> None:
+    folder = films_workspace(tmp_path / "w")
+    empty = tmp_path / "empty.txt"
+    empty.write_text("", encoding="utf-8")
+    assert lore("ingest", "-w", folder, empty).code == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["init", "{tmp}/w", "--schema", "/nope.toml"], 2),
+        (["init", "/proc/nothing/here"], 2),
+        (["documents", "list", "--limit", "-1"], 2),
+        (["train", "bpr", "--interactions", "x.csv", "--epochs", "0"], 2),
+        (["recommend"], 2),
+    ],
+)
+def test_more_mistakes_without_a_traceback(
+    films: Path, tmp_path: Path, arguments: list[str], code: int
+) -> None:
+    filled = [argument.replace("{tmp}", str(tmp_path)) for argument in arguments]
+    done = lore(*filled, LORE_WORKSPACE=str(films))
+    assert done.code == code, done.err
+    assert "Traceback" not in done.err
+
+
+def test_the_version_is_told() -> None:
+    assert lore("--version").out.strip()[0].isdigit()
