@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import FastAPI, Query
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from kg.errors import LoreError
@@ -19,6 +20,9 @@ from loregraph.api.security import Guard
 from loregraph.api.serving import Serving
 from loregraph.settings import ServerSettings
 
+if TYPE_CHECKING:
+    from recommender.service import Recommendation
+
 
 class RecommendationAnswer(BaseModel):
     """One recommended item."""
@@ -26,6 +30,15 @@ class RecommendationAnswer(BaseModel):
     item: str
     name: str
     score: float
+
+
+class HistoryRequest(BaseModel):
+    """What somebody had whom the model does not know."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    items: list[str] = Field(max_length=10_000, description="Item ids; without any, what most users had")
+    k: int = Field(default=10, ge=1, le=1000)
 
 
 class QueryRequest(BaseModel):
@@ -47,11 +60,12 @@ class QueryAnswer(BaseModel):
 
 def create_app(serving: Serving, settings: ServerSettings) -> FastAPI:
     """Build the application over parts that are already open."""
-    app = FastAPI(title="loregraph", version=version("loregraph"), docs_url="/docs", redoc_url=None)
+    app = FastAPI(title="loregraph", version=version("loregraph"), docs_url=None, redoc_url=None)
     app.middleware("http")(Guard(settings))
     _measure(app)
     app.add_exception_handler(LoreError, problems.from_lore_error)
     app.add_exception_handler(RequestValidationError, problems.from_invalid_request)
+    app.add_exception_handler(HTTPException, problems.from_http_error)
     app.add_exception_handler(Exception, problems.from_anything_else)
     _add_health(app, serving)
     _add_recommendations(app, serving)
@@ -105,12 +119,21 @@ def _add_recommendations(app: FastAPI, serving: Serving) -> None:
     def recommendations(
         user: str, k: Annotated[int, Query(ge=1, le=1000)] = 10, exclude_seen: bool = True
     ) -> list[RecommendationAnswer]:
-        found = serving.service.recommend(user, k, exclude_seen=exclude_seen)
-        return [RecommendationAnswer(item=hit.item, name=hit.name, score=hit.score) for hit in found]
+        return _as_answers(serving.service.recommend(user, k, exclude_seen=exclude_seen))
+
+    @app.post(
+        "/v1/recommendations:for-history", summary="The best items for somebody new, from what they had"
+    )
+    def recommendations_for_history(request: HistoryRequest) -> list[RecommendationAnswer]:
+        return _as_answers(serving.service.recommend_for_history(request.items, request.k))
 
     @app.get("/v1/explanations/{user}/{item}", summary="Why this item for this user, with sources")
     def explanation(user: str, item: str, k: Annotated[int, Query(ge=1, le=10)] = 3) -> dict[str, Any]:
         return serving.explain(user, item, k).as_json()
+
+
+def _as_answers(hits: list[Recommendation]) -> list[RecommendationAnswer]:
+    return [RecommendationAnswer(item=hit.item, name=hit.name, score=hit.score) for hit in hits]
 
 
 def _add_graph(app: FastAPI, serving: Serving) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
@@ -21,6 +24,19 @@ async def from_lore_error(_: Request, error: Exception) -> JSONResponse:
     """Map an error of the tree to its HTTP status."""
     assert isinstance(error, LoreError)
     return problem(error.http_status, error.title, error.message)
+
+
+async def from_http_error(request: Request, error: Exception) -> JSONResponse:
+    """Answer what the framework refuses: above all an unknown route or a wrong method."""
+    assert isinstance(error, HTTPException)
+    status, allowed = error.status_code, (error.headers or {}).get("Allow")
+    details = {
+        404: f"There is no {request.url.path}; /openapi.json lists what there is.",
+        405: f"{request.url.path} takes {allowed}, not {request.method}.",
+    }
+    answer = problem(status, HTTPStatus(status).phrase, details.get(status, str(error.detail)))
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 async def from_anything_else(_: Request, error: Exception) -> JSONResponse:

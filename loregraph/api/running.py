@@ -48,7 +48,7 @@ def run(
                 raise ConfigurationError(
                     f"cannot listen on {host}:{port}: {problem.strerror}.", hint="Choose another --port."
                 ) from None
-            announce(f"serving http://{host}:{listening.getsockname()[1]} (API at /docs)")
+            announce(f"serving http://{host}:{listening.getsockname()[1]} (API: /openapi.json)")
             serving.start()
             try:
                 uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])
@@ -62,7 +62,7 @@ def _open_service(
     from recommender.service import Service
 
     if bundle is None and not (workspace.bundles_path / "latest").is_file():
-        announce("no model is trained yet: recommendations will answer 500 until `lore train` and a restart")
+        announce("no model is trained yet: recommendations will answer 503 until `lore train` and a restart")
         return None, None
     path = workspace.bundle(bundle)
     return Service.open(path), path.name

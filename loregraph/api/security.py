@@ -43,14 +43,16 @@ class Guard:
 
     def _refusal(self, request: Request) -> JSONResponse | None:
         key = _key_of(request)
-        if self._settings.key_hashes and not self._known(key):
-            return problem(401, "A valid API key is needed", "Send it as `Authorization: Bearer KEY`.")
-        client = hash_key(key) if key else (request.client.host if request.client else "unknown")
-        if not self._limiter.hit(self._rate, client):
+        known = self._known(key)
+        # Only a key that is known may name a bucket: whoever makes up keys would never fill one.
+        bucket = f"key {hash_key(key)}" if known else f"address {_address_of(request)}"
+        if not self._limiter.hit(self._rate, bucket):
             limit = self._settings.requests_per_minute
             refused = problem(429, "Too many requests", f"At most {limit} a minute; wait and try again.")
             refused.headers["Retry-After"] = "60"
             return refused
+        if self._settings.key_hashes and not known:
+            return problem(401, "A valid API key is needed", "Send it as `Authorization: Bearer KEY`.")
         if request.method in ("POST", "PUT", "PATCH"):
             return self._refuse_body(request)
         return None
@@ -66,10 +68,14 @@ class Guard:
 
     def _known(self, key: str) -> bool:
         found = hash_key(key)
-        return any(hmac.compare_digest(found, known.lower()) for known in self._settings.key_hashes)
+        return any(hmac.compare_digest(found, known) for known in self._settings.key_hashes)
 
 
 def _key_of(request: Request) -> str:
     header = request.headers.get("authorization", "")
     scheme, _, value = header.partition(" ")
     return value.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
+
+
+def _address_of(request: Request) -> str:
+    return request.client.host if request.client else "unknown"

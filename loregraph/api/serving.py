@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kg.errors import BundleError, ConfigurationError, LoreError
+from kg.errors import ConfigurationError, LoreError, ServiceUnavailable
 from loregraph.explaining import Explanation, explain
 
 if TYPE_CHECKING:
@@ -50,12 +50,14 @@ class Serving:
                 self._trouble = None
             except LoreError as error:
                 self._trouble = error.message
+            except Exception as error:  # a thread that ended would leave the graph behind for ever
+                self._trouble = f"{type(error).__name__}: {error}"
 
     @property
     def service(self) -> Service:
-        """The recommender; raises :class:`~kg.errors.BundleError` where the server runs without one."""
+        """The recommender; raises :class:`~kg.errors.ServiceUnavailable` where there is none."""
         if self._service is None:
-            raise BundleError(
+            raise ServiceUnavailable(
                 "no model is loaded.", hint="Run `lore train MODEL`, then start the server again."
             )
         return self._service

@@ -11,10 +11,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import httpx
 import pytest
 
+from kg.ledger.ledger import Ledger
+from kg.stores.store import GraphStore, Projection, StoreVersion
+from loregraph.api.serving import Serving
 from tests.loregraph.commands import FILMS, environment, films_workspace, lore
 
 
@@ -103,8 +107,38 @@ def test_a_bad_request_names_what_is_wrong(client: httpx.Client) -> None:
     answer = client.post("/v1/graph/query", json={"cipher": "RETURN 1"})
     assert answer.status_code == 422
     assert "cypher" in answer.json()["detail"]
-    assert client.get("/v1/users/u1/recommendations").status_code == 500
-    assert client.get("/v1/nothing").status_code == 404
+
+
+def test_without_a_model_the_service_is_unavailable(client: httpx.Client) -> None:
+    for path in ("/v1/users/u1/recommendations", "/v1/explanations/u1/f01", "/v1/model"):
+        answer = client.get(path)
+        assert answer.status_code == 503
+        assert "lore train" in answer.json()["detail"]
+
+
+def test_unknown_routes_and_wrong_methods_are_problems(client: httpx.Client) -> None:
+    unknown = client.get("/v1/nothing")
+    assert (unknown.status_code, unknown.json()["title"]) == (404, "Not Found")
+    assert "/v1/nothing" in unknown.json()["detail"]
+    wrong = client.get("/v1/graph/query")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+    assert wrong.json()["detail"] == "/v1/graph/query takes POST, not GET."
+    for answer in (unknown, wrong):
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["status"] == answer.status_code
+
+
+def test_the_description_is_served_and_no_page_that_needs_the_internet(client: httpx.Client) -> None:
+    assert "/v1/graph/query" in client.get("/openapi.json").json()["paths"]
+    assert client.get("/docs").status_code == 404
+
+
+@pytest.mark.parametrize("port", ["-1", "65536"])
+def test_a_port_that_cannot_be_is_a_usage_error(folder: Path, port: str) -> None:
+    done = lore("serve", "-w", folder, "--port", port)
+    assert done.code == 2
+    assert "--port" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_new_facts_show_within_a_second(tmp_path: Path) -> None:
@@ -138,3 +172,57 @@ def test_with_a_key_only_its_holder_may_ask(tmp_path: Path) -> None:
         right = {"Authorization": "Bearer open sesame"}
         codes = [client.get("/v1/graph/stats", headers=right).status_code for _ in range(4)]
         assert codes == [200, 200, 200, 429]
+
+
+def test_made_up_keys_do_not_widen_the_rate(tmp_path: Path) -> None:
+    folder = films_workspace(tmp_path / "w")
+    with served(folder, LORE_SERVER__REQUESTS_PER_MINUTE="3") as client:
+        codes = [client.get("/metrics", headers={"x-api-key": str(n)}).status_code for n in range(4)]
+        assert codes == [200, 200, 200, 429]
+    key_hash = hashlib.sha256(b"open sesame").hexdigest()
+    with served(folder, LORE_SERVER__KEY_HASHES=key_hash, LORE_SERVER__REQUESTS_PER_MINUTE="3") as client:
+        codes = [client.get("/metrics", headers={"x-api-key": str(n)}).status_code for n in range(4)]
+        assert codes == [401, 401, 401, 429]
+        assert client.get("/metrics", headers={"x-api-key": "open sesame"}).status_code == 200
+
+
+class FailingStore:
+    """A store that cannot be written until its disk is mended."""
+
+    def __init__(self) -> None:
+        self.is_mended = False
+        self.shown = StoreVersion(0, "")
+
+    def version(self) -> StoreVersion:
+        return self.shown
+
+    def load(self, projection: Projection) -> None:
+        if not self.is_mended:
+            raise RuntimeError("the disk is gone")
+        self.shown = StoreVersion(projection.version, projection.token)
+
+
+def test_following_goes_on_after_any_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loregraph.api.serving.FOLLOW_EVERY_S", 0.01)
+    store = FailingStore()
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    serving = Serving(ledger, cast(GraphStore, store), None, bundle=None)
+
+    def trouble_becomes(wanted: str | None) -> bool:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            if serving.readiness()[1]["trouble"] == wanted:
+                return True
+            time.sleep(0.01)
+        return False
+
+    serving.start()
+    try:
+        assert trouble_becomes("RuntimeError: the disk is gone")
+        assert serving.readiness()[0] is False
+        store.is_mended = True
+        assert trouble_becomes(None)
+        assert serving.readiness()[0] is True
+    finally:
+        serving.close()
+        ledger.close()
