@@ -373,7 +373,7 @@ class _PatternCompiler:
         if name not in known:
             close = get_close_matches(name, list(known), n=1)
             raise SchemaError(
-                f"{name!r} is no {kind} of the schema{f'; did you mean {close[0]!r}?' if close else '.'}",
+                f"{name!r} is no {kind} of the schema{f' (did you mean {close[0]!r}?)' if close else ''}.",
                 where=f"[[extraction.{place}]]",
             )
 

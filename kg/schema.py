@@ -25,6 +25,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -124,7 +125,8 @@ class Schema:
         if subject_type not in prop.domain:
             return f"{predicate} belongs to {' or '.join(prop.domain)}, not to {subject_type}"
         if not _is_of(prop.datatype, value):
-            return f"{predicate} must be of datatype {prop.datatype}, not {value!r}"
+            limits = {"integer": " of 64 bits", "number": ", finite and of 64 bits"}.get(prop.datatype, "")
+            return f"{predicate} must be of datatype {prop.datatype}{limits}, not {value!r}"
         return None
 
 
@@ -153,16 +155,21 @@ def parse_schema(text: str, *, where: str = "schema") -> Schema:
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
     close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def fits_64_bits(value: int) -> bool:
+    """Whether ledger, tables and graph can hold an integer."""
+    return -(2**63) <= value < 2**63
 
 
 def _is_of(datatype: str, value: Literal) -> bool:
     if isinstance(value, bool):
         return datatype == "boolean"
-    if datatype == "integer":
-        return isinstance(value, int)
+    if datatype in ("integer", "number") and isinstance(value, int):
+        return fits_64_bits(value)
     if datatype == "number":
-        return isinstance(value, int | float)
+        return isinstance(value, float) and math.isfinite(value)
     if datatype == "date":
         return isinstance(value, str) and _DATE.fullmatch(value) is not None
     return datatype == "string" and isinstance(value, str)
@@ -244,7 +251,7 @@ class _Reader:
         for name in names:
             if name not in entities:
                 guess = _did_you_mean(str(name), entities)
-                raise self._wrong(place, f"{key} names {name!r}, which is no entity type{guess or '.'}")
+                raise self._wrong(place, f"{key} names {name!r}, which is no entity type{guess}.")
         return tuple(names)
 
     def _cardinality(self, place: str, table: Mapping[str, Any], default: str) -> str:
@@ -264,7 +271,7 @@ class _Reader:
     def _known(self, table: Mapping[str, Any], known: set[str], place: str) -> None:
         for key in table:
             if key not in known:
-                raise self._wrong(place, f"unknown key {key!r}{_did_you_mean(key, known) or '.'}")
+                raise self._wrong(place, f"unknown key {key!r}{_did_you_mean(key, known)}.")
 
     def _wrong(self, place: str, what: str) -> SchemaError:
         return SchemaError(what, where=f"{self.where} {place}")

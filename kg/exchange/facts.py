@@ -6,6 +6,8 @@ The format goes by the file's ending unless it is named.
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -31,7 +33,8 @@ FORMATS = ("jsonl", *TABLE_FORMATS, *RDF_FORMATS, "recbole", "pykeen")
 def export_facts(ledger: Ledger, path: Path, *, format: str | None = None) -> int:
     """Write every fact of the graph to ``path`` and return how many there were.
 
-    The file appears whole or not at all. Raises :class:`~kg.errors.UsageError` for an unknown format and
+    A file appears whole or not at all; a pipe or device is written to. Raises
+    :class:`~kg.errors.UsageError` for an unknown format and
     :class:`~kg.errors.InputError` where the file cannot be written.
     """
     write = _writer(format_of(path, format))
@@ -87,15 +90,31 @@ def format_of(path: Path, named: str | None) -> str:
 
 
 def _whole(path: Path, write: Callable[[Path], int]) -> int:
-    """Write beside the file and then put it in its place."""
-    fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    """Write beside the file and then put it in its place; a symbolic link's target, and not the link."""
     try:
-        count = write(fresh)
-        os.replace(fresh, path)
+        if path.exists() and not path.is_file():
+            return _through(path, write)
+        target = Path(os.path.realpath(path))
+        fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        try:
+            count = write(fresh)
+            os.replace(fresh, target)
+        finally:
+            fresh.unlink(missing_ok=True)
     except OSError as problem:
-        raise InputError(f"the file cannot be written: {problem.strerror}.", where=str(path)) from None
-    finally:
-        fresh.unlink(missing_ok=True)
+        raise InputError(
+            f"the file cannot be written: {problem.strerror or problem}.", where=str(path)
+        ) from None
+    return count
+
+
+def _through(path: Path, write: Callable[[Path], int]) -> int:
+    """Write into a pipe or device, which must stay; some formats need to seek, which it cannot."""
+    with path.open("wb") as out, tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / path.name
+        count = write(whole)
+        with whole.open("rb") as file:
+            shutil.copyfileobj(file, out)
     return count
 
 

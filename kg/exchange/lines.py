@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kg.errors import InputError
 from kg.exchange.rows import CuratedRow, Named, keys_of
 from kg.ledger.rows import FactRow, ProvenanceRow
+from kg.schema import fits_64_bits
 
 if TYPE_CHECKING:
     from kg.ledger.ledger import Ledger
@@ -69,26 +70,58 @@ def _row(line: str, where: str, path: Path) -> CuratedRow:
     place = f"{path} {where}"
     try:
         found = json.loads(line)
-    except json.JSONDecodeError as problem:
-        raise InputError(f"this is not JSON: {problem.msg}.", where=place) from None
+    except (ValueError, RecursionError) as problem:  # also numbers of too many digits, and brackets too deep
+        raise InputError(f"this is not JSON: {problem}.", where=place) from None
     if not isinstance(found, dict):
         raise InputError("a line must be a JSON object.", where=place)
     for key in ("subject", "predicate", "object"):
         if key not in found:
             raise InputError(f"there is no {key!r}.", where=place, hint=f"There is: {', '.join(found)}.")
-    subject = _named(found, "subject")
-    qualifiers = {str(name): str(value) for name, value in (found.get("qualifiers") or {}).items()}
-    confidence = found.get("confidence", 1.0)
-    if not isinstance(confidence, int | float):
-        raise InputError(f"confidence {confidence!r} is no number.", where=place)
-    value, predicate = found["object"], str(found["predicate"])
+    subject, predicate = _named(found, "subject", place), _text(found, "predicate", place)
+    said = _qualifiers(found, place), _confidence(found, place)
+    value = found["object"]
     if found.get("object_is_literal", not isinstance(value, str)):
-        if not isinstance(value, str | int | float | bool):
+        if not isinstance(value, str | int | float):
             raise InputError(f"object {value!r} is neither a name nor a value.", where=place)
-        return CuratedRow(where, subject, predicate, None, value, qualifiers, confidence)
-    return CuratedRow(where, subject, predicate, _named(found, "object"), None, qualifiers, confidence)
+        if isinstance(value, int) and not fits_64_bits(value):
+            raise InputError(f"object {value} does not fit 64 bits.", where=place)
+        return CuratedRow(where, subject, predicate, None, value, *said)
+    return CuratedRow(where, subject, predicate, _named(found, "object", place), None, *said)
 
 
-def _named(found: dict[str, Any], end: str) -> Named:
-    key = found.get(f"{end}_key")
-    return Named(str(found[end]), str(found.get(f"{end}_type") or ""), None if key is None else str(key))
+def _named(found: dict[str, Any], end: str, place: str) -> Named:
+    key, type_ = found.get(f"{end}_key"), found.get(f"{end}_type")
+    for name, value in ((f"{end}_key", key), (f"{end}_type", type_)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
+            raise InputError(f"{name} {value!r} is no text.", where=place)
+    return Named(_text(found, end, place), str(type_ or ""), None if key is None else str(key))
+
+
+def _text(found: dict[str, Any], key: str, place: str) -> str:
+    value = found[key]
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"{key} {value!r} is no name.", where=place, hint="Write a text that is not empty.")
+    return value
+
+
+def _qualifiers(found: dict[str, Any], place: str) -> dict[str, str]:
+    qualifiers = found.get("qualifiers")
+    if qualifiers is None:
+        return {}
+    if not isinstance(qualifiers, dict):
+        raise InputError(
+            f"qualifiers {qualifiers!r} are no object.", where=place, hint='Write them as {"name": "value"}.'
+        )
+    for name, value in qualifiers.items():
+        if not isinstance(value, str | int | float):
+            raise InputError(f"qualifier {name} cannot be {value!r}.", where=place, hint="Write a text.")
+    return {name: str(value) for name, value in qualifiers.items()}
+
+
+def _confidence(found: dict[str, Any], place: str) -> float:
+    confidence = found.get("confidence", 1.0)
+    if isinstance(confidence, bool) or not isinstance(confidence, int | float):
+        raise InputError(f"confidence {confidence!r} is no number.", where=place)
+    if not 0 <= confidence <= 1:
+        raise InputError(f"confidence {confidence} is not between 0 and 1.", where=place)
+    return confidence

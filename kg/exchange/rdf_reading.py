@@ -213,8 +213,16 @@ class _Reading:
         found: dict[tuple[Any, Any, Any], list[Said]] = defaultdict(list)
         for node in sorted(self._graph.subjects(rdf.type, rdf.Statement), key=str):
             triple = parts[0].get(node), parts[1].get(node), parts[2].get(node)
-            found[triple].append((float(confidence.get(node, 1.0)), qualifiers.get(node, {})))
+            found[triple].append((self._number(confidence.get(node, 1.0), node), qualifiers.get(node, {})))
         return found
+
+    def _number(self, confidence: Any, node: Any) -> float:
+        try:
+            return float(confidence)
+        except ValueError:
+            raise InputError(
+                f"confidence {str(confidence)!r} is no number.", where=f"{self._path} <{node}>"
+            ) from None
 
 
 def _identity(named: Named) -> tuple[str, str, str]:

@@ -182,4 +182,4 @@ def _fact(row: CuratedRow, schema: Schema, entities: _Entities) -> Fact:
 def _unknown(predicate: str, schema: Schema) -> str:
     known = [*schema.relations, *schema.properties]
     close = get_close_matches(predicate, known, n=1)
-    return f"unknown predicate {predicate!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+    return f"unknown predicate {predicate!r}" + (f" (did you mean {close[0]!r}?)" if close else "")

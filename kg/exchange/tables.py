@@ -139,7 +139,7 @@ def _row(found: dict[str, Any], where: str, path: Path) -> CuratedRow:
     try:
         qualifiers = {str(k): str(v) for k, v in json.loads(text("qualifiers") or "{}").items()}
         confidence = float(found["confidence"]) if found.get("confidence") not in (None, "") else 1.0
-    except (ValueError, AttributeError) as problem:
+    except (ValueError, AttributeError, RecursionError) as problem:
         raise InputError(f"qualifiers or confidence cannot be read: {problem}.", where=place) from None
 
     def named(end: str) -> Named:
@@ -154,7 +154,7 @@ def _row(found: dict[str, Any], where: str, path: Path) -> CuratedRow:
         raise InputError("there is neither an object nor a literal.", where=place)
     try:
         value = json.loads(text("literal"))
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         value = text("literal")
     if not isinstance(value, str | int | float | bool):
         value = text("literal")

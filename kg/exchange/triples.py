@@ -7,6 +7,7 @@ where a relation leaves no choice.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 KG_HEADER = ("head_id:token", "relation_id:token", "tail_id:token")
 LINK_HEADER = ("item_id:token", "entity_id:token")
+_ENTITY_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def write(ledger: Ledger, path: Path) -> int:
@@ -50,8 +52,18 @@ def read_links(path: Path) -> dict[str, str]:
 
 
 def read(path: Path) -> Iterator[CuratedRow]:
-    """Read the triples of a ``.kg`` file."""
+    """Read the triples of a ``.kg`` file whose entities are called by name.
+
+    Raises :class:`~kg.errors.InputError` for a wrong header or row, and for one that this program wrote: its
+    ids do not say what the entities are called.
+    """
     for number, (head, relation, tail) in _cells(path, KG_HEADER):
+        if _ENTITY_ID.fullmatch(head):
+            raise InputError(
+                f"the head {head} is the id of an entity, not its name.",
+                where=f"{path} line {number}",
+                hint="A .kg file names entities by id only: import jsonl, parquet or csv instead.",
+            )
         yield CuratedRow(f"line {number}", Named(head), relation, Named(tail))
 
 

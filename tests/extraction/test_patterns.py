@@ -161,7 +161,7 @@ def test_a_template_that_cannot_be_read_is_refused(template: str, complaint: str
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (('relation = "PRODUCED_BY"', 'relation = "PRODUCED_BI"'), "did you mean 'PRODUCED_BY'"),
+        (('relation = "PRODUCED_BY"', 'relation = "PRODUCED_BI"'), "(did you mean 'PRODUCED_BY'?)."),
         (('type = "Song"', 'type = "Sing"'), "did you mean 'Song'"),
         (('property = "release_year"', 'property = "release"'), "no property"),
         (("nouns =", "noun ="), "extraction.subject.0.nouns"),

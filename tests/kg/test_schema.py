@@ -18,6 +18,9 @@ symmetric = true
 [property.release_year]
 domain = ["Film"]
 datatype = "integer"
+[property.rating]
+domain = ["Film"]
+datatype = "number"
 [property.born]
 domain = ["Person"]
 datatype = "date"
@@ -28,7 +31,7 @@ def test_reads_what_is_written() -> None:
     schema = parse_schema(GOOD)
     assert schema.entities["Film"].key == "release_year"
     assert schema.symmetric == {"MARRIED_TO"}
-    assert [prop.name for prop in schema.properties_of("Film")] == ["release_year"]
+    assert [prop.name for prop in schema.properties_of("Film")] == ["rating", "release_year"]
 
 
 def test_facts_that_fit_and_facts_that_do_not() -> None:
@@ -40,6 +43,13 @@ def test_facts_that_fit_and_facts_that_do_not() -> None:
     assert schema.why_not_property("Film", "release_year", 1995) is None
     assert "of datatype integer" in (schema.why_not_property("Film", "release_year", "1995") or "")
     assert "of datatype integer" in (schema.why_not_property("Film", "release_year", True) or "")
+    for beyond in (2**63, -(2**63) - 1):
+        assert "of 64 bits" in (schema.why_not_property("Film", "release_year", beyond) or "")
+        assert "of 64 bits" in (schema.why_not_property("Film", "rating", beyond) or "")
+    for value in (float("nan"), float("inf"), float("-inf")):
+        assert "finite" in (schema.why_not_property("Film", "rating", value) or "")
+    for value in (2**63 - 1, -(2**63), 8.5):
+        assert schema.why_not_property("Film", "rating", value) is None
     assert schema.why_not_property("Person", "born", "1930-03-24") is None
     assert "of datatype date" in (schema.why_not_property("Person", "born", "24 March") or "")
 
@@ -47,7 +57,7 @@ def test_facts_that_fit_and_facts_that_do_not() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ('domain = ["Film"]\nrange', 'domain = ["Flim"]\nrange', "did you mean 'Film'?"),
+        ('domain = ["Film"]\nrange', 'domain = ["Flim"]\nrange', "no entity type (did you mean 'Film'?)."),
         ('range = ["Person"]\n[rel', "range = []\n[rel", "must list at least one"),
         ('key = "release_year"', 'key = "year"', "is no property of it"),
         ('datatype = "integer"', 'datatype = "int"', "is none of string"),
@@ -55,7 +65,7 @@ def test_facts_that_fit_and_facts_that_do_not() -> None:
         ("[entity.Person]", "[entity.Person]\n[entity.Chunk]", "reserved"),
         ("[relation.DIRECTED_BY]", "[relation.`]`]", "not valid TOML"),
         ("[relation.DIRECTED_BY]", "[relation.directed]", "UPPER_CASE"),
-        ("symmetric = true", 'symmetric = true\nqualifers = ["x"]', "did you mean 'qualifiers'"),
+        ("symmetric = true", 'symmetric = true\nqualifers = ["x"]', "(did you mean 'qualifiers'?)."),
         ("[entity.Film]", "[entities.Film]", "did you mean 'entity'"),
         ('range = ["Person"]\nsymmetric', 'range = ["Film"]\nsymmetric', "same domain and range"),
     ],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -40,6 +42,14 @@ domain = ["Film"]
 """
 )
 TEXT = 'Psycho (1960) by Hitchcock has Perkins as "Norman", quoted 100 % — naïve.'
+
+
+KG_HEADER = "head_id:token\trelation_id:token\ttail_id:token\n"
+
+
+def line(**changes: object) -> str:
+    """A JSON line that says who stars in Heat, but for the changes."""
+    return json.dumps({"subject": "Heat", "predicate": "STARS", "object": "Pacino", **changes}) + "\n"
 
 
 def filled(path: Path) -> Ledger:
@@ -211,13 +221,30 @@ def test_what_was_merged_goes_out_as_one(tmp_path: Path) -> None:
     [
         ("a.csv", "subject,object\nHeat,Mann\n", "no column predicate"),
         ("a.csv", "subject,predicate\nHeat,STARS\n", "no column object or literal"),
-        ("a.csv", "subject,predicate,object\nHeat,STARRS,Pacino\n", "did you mean 'STARS'"),
+        ("a.csv", "subject,predicate,object\nHeat,STARRS,Pacino\n", "(did you mean 'STARS'?). Mend"),
         ("a.csv", "subject,predicate,object,confidence\nHeat,STARS,Pacino,many\n", "row 2"),
         ("a.csv", "subject,predicate,literal\nHeat,release_year,soon\n", "datatype integer"),
         ("a.csv", "subject,predicate,object\n", "no fact"),
         ("a.jsonl", '{"subject": "Heat"}\n', "no 'predicate'"),
         ("a.jsonl", '{"subject": "Heat", "predicate": "STARS", "object": "X"}\n{broken\n', "line 2"),
         ("a.jsonl", '{"subject": " ", "predicate": "STARS", "object": "X"}\n', "no name"),
+        ("a.jsonl", line(qualifiers=["a"]), "line 1: qualifiers ['a'] are no object"),
+        ("a.jsonl", line(qualifiers="abc"), "line 1: qualifiers 'abc' are no object"),
+        ("a.jsonl", line(qualifiers={"role": ["a"]}), "line 1: qualifier role cannot be"),
+        ("a.jsonl", line(subject=None), "line 1: subject None is no name"),
+        ("a.jsonl", line(subject={"name": "Heat"}), "line 1: subject"),
+        ("a.jsonl", line(predicate=""), "line 1: predicate '' is no name"),
+        ("a.jsonl", line(object=None), "line 1: object None"),
+        ("a.jsonl", line(object=7, object_is_literal=False), "line 1: object 7 is no name"),
+        ("a.jsonl", line(object_type=["Person"]), "line 1: object_type"),
+        ("a.jsonl", line(confidence=True), "line 1: confidence True is no number"),
+        ("a.jsonl", line(confidence=10**400), "is not between 0 and 1"),
+        ("a.jsonl", line(predicate="release_year", object=2**63), "line 1: object 9223372036854775808"),
+        ("a.jsonl", line(predicate="rating", object=float("inf")), "line 1: rating must be"),
+        ("a.jsonl", line(object="7").replace('"7"', "7" * 5000), "line 1: this is not JSON"),
+        ("a.csv", "subject,predicate,literal\nHeat,release_year,9223372036854775808\n", "of 64 bits"),
+        ("a.csv", f"subject,predicate,literal\nHeat,release_year,{'7' * 5000}\n", "of 64 bits"),
+        ("a.kg", f"{KG_HEADER}{'a' * 32}\tDIRECTED_BY\t{'b' * 32}\n", "import jsonl, parquet or csv instead"),
         ("a.csv", 'subject,predicate,object,qualifiers\nHeat,STARS,Pacino,"{""rank"": 1}"\n', "no qualifier"),
         ("a.csv", "subject,predicate,object,object_type\nHeat,STARS,Rome,Place\n", "not at Place"),
         ("a.kg", "head\trelation\ttail\n", "header"),
@@ -236,6 +263,35 @@ def test_a_file_that_does_not_fit_says_why_and_stores_nothing(
         assert says in refused.value.message
         assert name in refused.value.message
         assert ledger.version == before
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    link, target = tmp_path / "facts.jsonl", tmp_path / "kept" / "today.jsonl"
+    link.symlink_to(target)
+    with filled(tmp_path / "one") as one:
+        for _ in range(2):  # the target is missing, then there
+            assert export_facts(one, link) == 6
+            assert link.is_symlink()
+            assert len(target.read_text(encoding="utf-8").splitlines()) == 6
+    assert [path.name for path in target.parent.iterdir()] == ["today.jsonl"]
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet", "turtle", "jsonld", "nquads", "pykeen"])
+def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path, format: str) -> None:
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    with filled(tmp_path / "one") as one:
+        export_facts(one, pipe, format=format)
+        reader.join(10)
+        assert pipe.is_fifo()
+        export_facts(one, tmp_path / "file", format=format)
+    assert len(read[0]) == len((tmp_path / "file").read_bytes()) > 0
+    assert {path.name for path in tmp_path.iterdir()} - {"pipe", "file"} == {
+        path.name for path in tmp_path.iterdir() if path.name.startswith("one")
+    }
 
 
 def test_unknown_formats_and_missing_files(tmp_path: Path) -> None:

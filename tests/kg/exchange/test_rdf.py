@@ -41,6 +41,13 @@ PREFIXES = """
 @prefix xsd: <http://www.w3.org/2001/XMLSchema#> .
 """
 
+UNSURE = f"""{PREFIXES}
+@prefix rdf: <http://www.w3.org/1999/02/22-rdf-syntax-ns#> .
+ex:a dbo:releaseYear 1995 .
+ex:s a rdf:Statement ; rdf:subject ex:a ; rdf:predicate dbo:releaseYear ; rdf:object 1995 ;
+    <urn:loregraph:vocab:confidence> "rather" .
+"""
+
 
 def main_graph(path: Path, format: str) -> set[tuple[object, ...]]:
     syntax = {"jsonld": "json-ld"}.get(format, format)
@@ -139,6 +146,7 @@ def test_namesakes_stay_apart(tmp_path: Path) -> None:
     [
         ("a.ttl", PREFIXES + "ex:a dbo:sequel ex:b .", "sequel"),
         ("a.ttl", "this is no turtle", "not valid turtle"),
+        ("a.ttl", UNSURE, "confidence 'rather' is no number"),
         ("a.jsonld", "{", "not valid jsonld"),
         ("a.jsonld", '{"@context": "http://127.0.0.1:9/context", "@id": "x"}', "fetched"),
         ("a.jsonld", '[{"@context": [{}, "file:///etc/hostname"], "@id": "x"}]', "fetched"),
