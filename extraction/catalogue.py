@@ -23,6 +23,8 @@ _HEADERLESS = {
     "movies.dat": ("::", ("item_id", "title", "genres")),
 }
 _TRAILING_YEAR = re.compile(r"\s*[\[(](\d{4})(?:[-–]\d{0,4})?[\])]\s*$")
+_NO_YEAR = frozenset({"", "-", "?", "n/a", "na", "nan", "none", "null", "unknown"})
+"""What stands where a year is not known."""
 _YEAR = re.compile(r"(?<!\d)(1\d{3}|20\d{2})(?!\d)")
 _ARTICLE_LAST = re.compile(
     r"^(.*\S), (The|A|An|Le|La|Les|L'|Un|Une|Der|Die|Das|Ein|Eine|El|Los|Las|Il|Lo|Gli|I|O|Os|As|De|Het)$"
@@ -53,15 +55,17 @@ def read_items(
 
     Understood: CSV and TSV with a header, Parquet, RecBole ``.item`` files, MovieLens ``movies.csv``,
     ``movies.dat`` and ``u.item``. Raises :class:`~kg.errors.InputError` for a file that cannot be read, a
-    missing column (naming those that exist) and an id that comes twice.
+    missing column (naming those that exist), an id that is empty or comes twice, and a year that is none;
+    only in a ``.item`` file does that count as unknown, since RecBole cuts its years out of titles.
     """
     columns, rows = _rows(path, encoding)
     id_name = _column(columns, id_column, ID_COLUMNS, "id", path)
     title = _column(columns, name_column, NAME_COLUMNS, "name", path)
     year = _column(columns, year_column, YEAR_COLUMNS, "year", path, needed=year_column is not None)
+    strict = path.suffix.casefold() != ".item"
     items: dict[str, Item] = {}
-    for row in rows:
-        item = _item(row, id_name, title, year)
+    for number, row in rows:
+        item = _item(row, id_name, title, year, where=f"{path}:{number}", strict=strict)
         if item.id in items:
             raise InputError(
                 f"the id {item.id!r} comes twice: {items[item.id].name!r} and {item.name!r}.",
@@ -95,10 +99,15 @@ def _article_first(name: str) -> str:
     return found[2] + ("" if found[2].endswith("'") else " ") + found[1]
 
 
-def _item(row: Mapping[str, Any], id_name: str, title: str, year_name: str | None) -> Item:
+def _item(
+    row: Mapping[str, Any], id_name: str, title: str, year_name: str | None, *, where: str, strict: bool
+) -> Item:
+    identity = "" if row[id_name] is None else str(row[id_name]).strip()
+    if not identity:
+        raise InputError("the item has no id.", where=where, hint="Every item needs an id of its own.")
     name = " ".join(str(row[title] or "").split())
     trailing = _TRAILING_YEAR.search(name)
-    year = _year(row[year_name]) if year_name is not None else None
+    year = _year(row[year_name], where, strict=strict) if year_name is not None else None
     if trailing is not None:
         name = name[: trailing.start()]
         year = int(trailing[1]) if year is None else year
@@ -107,14 +116,18 @@ def _item(row: Mapping[str, Any], id_name: str, title: str, year_name: str | Non
         for column, value in row.items()
         if column not in (id_name, title, year_name) and isinstance(value, str | int | float | bool)
     }
-    return Item(str(row[id_name]).strip(), name, year, extra)
+    return Item(identity, name, year, extra)
 
 
-def _year(value: object) -> int | None:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    found = _YEAR.search(str(value)) if value is not None else None
-    return int(found[1]) if found else None
+def _year(value: object, where: str, *, strict: bool) -> int | None:
+    """The year that a cell says, if it says one; some catalogues write 0 or a word where they know none."""
+    text = "" if value is None or value != value else str(value).strip()  # a missing cell may be NaN
+    found = _YEAR.search(text)
+    if found:
+        return int(found[1])
+    if strict and text.casefold() not in _NO_YEAR and not re.fullmatch(r"[+-]?\d+(\.0*)?", text):
+        raise InputError(f"the year {text!r} is no year.", where=where, hint="Mend it, or leave it empty.")
+    return None
 
 
 def _column(
@@ -140,7 +153,8 @@ def _column(
     )
 
 
-def _rows(path: Path, encoding: str) -> tuple[list[str], Iterable[dict[str, Any]]]:
+def _rows(path: Path, encoding: str) -> tuple[list[str], Iterable[tuple[int, dict[str, Any]]]]:
+    """The columns, and each row with its number."""
     if not path.is_file():
         raise UsageError("there is no such file.", where=str(path), hint="Check the spelling of the path.")
     if path.suffix.casefold() == ".parquet":
@@ -151,7 +165,8 @@ def _rows(path: Path, encoding: str) -> tuple[list[str], Iterable[dict[str, Any]
         raise InputError("the file is empty.", where=str(path), hint="Check the file.")
     if path.name in _HEADERLESS:
         separator, columns = _HEADERLESS[path.name]
-        return list(columns), (dict(zip(columns, line.split(separator), strict=False)) for line in lines)
+        cells = (line.split(separator) for line in lines)
+        return list(columns), enumerate((dict(zip(columns, row, strict=False)) for row in cells), start=1)
     if path.suffix.casefold() == ".item":
         names = [name.partition(":")[0] for name in lines[0].split("\t")]
         return names, _checked(names, (line.split("\t") for line in lines[1:]), path)
@@ -180,7 +195,7 @@ def _text(path: Path, encoding: str) -> str:
     )
 
 
-def _checked(names: list[str], rows: Iterable[list[str]], path: Path) -> Iterator[dict[str, Any]]:
+def _checked(names: list[str], rows: Iterable[list[str]], path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, cells in enumerate(rows, start=2):
         if not any(cells):
             continue
@@ -190,10 +205,10 @@ def _checked(names: list[str], rows: Iterable[list[str]], path: Path) -> Iterato
                 where=f"{path}:{number}",
                 hint="A cell that holds the delimiter has to be quoted.",
             )
-        yield dict(zip(names, cells, strict=True))
+        yield number, dict(zip(names, cells, strict=True))
 
 
-def _parquet(path: Path) -> tuple[list[str], Iterable[dict[str, Any]]]:
+def _parquet(path: Path) -> tuple[list[str], Iterable[tuple[int, dict[str, Any]]]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -201,4 +216,4 @@ def _parquet(path: Path) -> tuple[list[str], Iterable[dict[str, Any]]]:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as problem:
         raise InputError(f"this is no readable Parquet file: {problem}.", where=str(path)) from None
-    return table.column_names, table.to_pylist()
+    return table.column_names, enumerate(table.to_pylist(), start=1)

@@ -166,7 +166,7 @@ def save_links(links: Iterable[Link], path: Path) -> None:
 def load_links(path: Path) -> list[Link]:
     """Read links that :func:`save_links` or a person wrote; score and method may be missing.
 
-    Raises :class:`~kg.errors.InputError` where the file cannot be read or lacks a column.
+    Raises :class:`~kg.errors.InputError` where the file cannot be read, or lacks a column or an id.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -190,7 +190,10 @@ def _link(row: Mapping[str, str | None], number: int, path: Path) -> Link:
         score = float(row.get("score") or 1.0)
     except ValueError:
         raise InputError(f"the score {row['score']!r} is no number.", where=f"{path}:{number}") from None
-    return Link(str(row["item_id"]), str(row["entity_id"]), score, row.get("method") or "by hand")
+    item, entity = row["item_id"] or "", row["entity_id"] or ""
+    if not item.strip() or not entity.strip():
+        raise InputError(f"the {'entity' if item.strip() else 'item'} has no id.", where=f"{path}:{number}")
+    return Link(item, entity, score, row.get("method") or "by hand")
 
 
 def _entities(

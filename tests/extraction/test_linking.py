@@ -154,6 +154,9 @@ def test_links_by_hand_need_two_columns(tmp_path: Path) -> None:
     path.write_text("item,entity\n1,2\n", encoding="utf-8")
     with pytest.raises(InputError, match="entity, item"):
         load_links(path)
+    path.write_text("item_id,entity_id\n1,e1\n,e2\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"links\.csv:3: the item has no id"):
+        load_links(path)
     with pytest.raises(InputError, match="lore link"):
         load_links(tmp_path / "nothing.csv")
 
@@ -221,6 +224,8 @@ def test_reads_recbole_parquet_tsv_and_movielens(tmp_path: Path) -> None:
         ("id,title\n1,Fargo\n1,Seven\n", "comes twice: 'Fargo' and 'Seven'"),
         ("id,title\n1,Fargo,more\n", "3 cells"),
         ("id,title\n", "no item"),
+        ("id,title\n1,Fargo\n ,Seven\n", "a.csv:3: the item has no id"),
+        ("id,title,year\n1,Fargo,1996\n2,Seven,soon\n", "a.csv:3: the year 'soon'"),
         ("", "empty"),
     ],
 )
@@ -229,6 +234,19 @@ def test_a_catalogue_that_cannot_be_used(tmp_path: Path, text: str, message: str
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=message):
         read_items(path)
+
+
+def test_a_year_may_be_missing(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id,title,year\n1,Fargo,\n2,Seven (1995),\n3,Heat,0\n4,Cube,0.0\n", encoding="utf-8")
+    assert [item.year for item in read_items(path)] == [None, 1995, None, None]
+    recbole = tmp_path / "a.item"
+    recbole.write_text("item_id:token\tname:token_seq\tyear:token\n1\tLand (V)\tV\n", encoding="utf-8")
+    assert [item.year for item in read_items(recbole)] == [None]
+    rows = {"id": [1, None], "title": ["Fargo", "Seven"], "year": [float("nan"), 1995.0]}
+    pq.write_table(pa.table(rows), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"a\.parquet:2: the item has no id"):
+        read_items(tmp_path / "a.parquet")
 
 
 def test_a_catalogue_that_is_not_there_or_no_text(tmp_path: Path) -> None:
