@@ -28,7 +28,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from kg.errors import BundleError
+from kg.errors import BundleError, NotFound
 from recommender.data import Floats, Ints
 from recommender.tensors import map_tensors
 
@@ -130,9 +130,13 @@ class Bundle:
 def open_bundle(path: Path) -> Bundle:
     """Open a bundle; arrays and names stay on disk until they are used.
 
-    Raises :class:`~kg.errors.BundleError` where it is missing, of another format version, damaged, or does
-    not agree with itself.
+    Raises :class:`~kg.errors.NotFound` where there is none and :class:`~kg.errors.BundleError` where it is
+    incomplete, of another format version, damaged, or does not agree with itself.
     """
+    if not path.exists():
+        raise NotFound(
+            f"there is no bundle {path.name!r}.", where=str(path), hint=_what_there_is(path.parent)
+        )
     config = _read_json(path, "config.json")
     version = config.get("format_version")
     if version != FORMAT_VERSION:
@@ -168,6 +172,11 @@ def open_bundle(path: Path) -> Bundle:
 
 
 _TRAIN_AGAIN = "Train the model again with `lore train`."
+
+
+def _what_there_is(folder: Path) -> str:
+    names = sorted(found.parent.name for found in folder.glob("[!.]*/config.json"))
+    return f"There is: {', '.join(names)}." if names else "Train a model with `lore train`."
 
 
 def _open_graph(
@@ -240,8 +249,8 @@ def _read_json(path: Path, name: str) -> dict[str, Any]:
     try:
         found = json.loads((path / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        what = f"{name} is missing" if path.is_dir() else "there is no such folder"
-        raise BundleError(f"{what}: this is no bundle.", where=str(path), hint=_TRAIN_AGAIN) from None
+        what = f"{name} is missing: this is no bundle."
+        raise BundleError(what, where=str(path), hint=_TRAIN_AGAIN) from None
     except (OSError, ValueError) as problem:
         raise BundleError(f"{name} cannot be read: {problem}.", where=str(path), hint=_TRAIN_AGAIN) from None
     if not isinstance(found, dict):

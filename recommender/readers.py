@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kg.errors import InputError
+from kg.errors import InputError, UsageError
 from recommender.data import Floats, Interactions, Ints
 
 USER_COLUMNS = ("user_id", "user", "userId", "userID")
@@ -36,11 +36,12 @@ def read_interactions(
     """Read a file of any format above; the ending says which.
 
     ``positive_from`` keeps only rows whose rating or weight is at least that; ``catalogue`` adds items that
-    nobody had. Raises :class:`~kg.errors.InputError` for a missing file, a missing column, or a row that
-    cannot be used, which it names by number.
+    nobody had. Raises :class:`~kg.errors.UsageError` for a missing file and
+    :class:`~kg.errors.InputError` for a missing column, or a row that cannot be used, which it names by
+    number.
     """
     if not path.is_file():
-        raise InputError("there is no such file.", where=str(path), hint="Check the path.")
+        raise UsageError("there is no such file.", where=str(path), hint="Check the path.")
     ending = path.suffix.lower()
     if ending not in FORMATS:
         raise InputError(f"files ending in {ending!r} are not read.", where=str(path), hint=_known())

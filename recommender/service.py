@@ -39,7 +39,7 @@ class Service:
 
     @classmethod
     def open(cls, path: Path) -> Service:
-        """Open the bundle at ``path``; raises :class:`~kg.errors.BundleError` where it cannot be used."""
+        """Open the bundle at ``path``; raises what :func:`~recommender.bundle.open_bundle` raises."""
         return cls(open_bundle(path))
 
     def recommend(self, user: str, k: int = 10, *, exclude_seen: bool = True) -> list[Recommendation]:

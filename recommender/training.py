@@ -89,8 +89,8 @@ def train(
     ``initial`` gives vectors to start from, where the model takes them. ``validate`` judges the model in
     place of ``options.metric`` on the validation part, higher is better: to rank only some items, say. With
     ``run_folder`` the run is recorded there, and continues where an earlier, stopped run of the same
-    settings left off. Raises :class:`~kg.errors.UsageError` or :class:`~kg.errors.ConfigurationError` for
-    settings that make no sense and :class:`~kg.errors.TrainingError` where the loss is no longer a number.
+    settings left off. Raises :class:`~kg.errors.UsageError` for settings that make no sense and
+    :class:`~kg.errors.TrainingError` where the loss is no longer a number.
     """
     entry, options = find_model(name), options or Options()
     if entry.needs_graph and graph is None:

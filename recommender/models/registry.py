@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any, get_args, get_origin, get_type_hints
 from typing import Literal as LiteralType
 
-from kg.errors import ConfigurationError, UsageError
+from kg.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class ModelEntry:
     def configure(self, options: Mapping[str, Any] | None = None) -> Any:
         """Make the model's config from its defaults and ``options``.
 
-        Raises :class:`~kg.errors.ConfigurationError` for an unknown option or a value of another type.
+        Raises :class:`~kg.errors.UsageError` for an unknown option or a value of another type.
         """
         config_class = self.config_class()
         hints = get_type_hints(config_class)
@@ -43,10 +43,10 @@ class ModelEntry:
             if name not in hints:
                 close = get_close_matches(name, list(hints), n=1)
                 known = f"Did you mean {close[0]!r}?" if close else f"It has {', '.join(hints) or 'none'}."
-                raise ConfigurationError(f"{self.name} has no option {name!r}.", hint=known)
+                raise UsageError(f"{self.name} has no option {name!r}.", hint=known)
             if not _fits(value, hints[name]):
-                raise ConfigurationError(
-                    f"{self.name}: {name} cannot be {value!r}.", hint=f"Give {hints[name]}."
+                raise UsageError(
+                    f"{self.name}: {name} cannot be {value!r}.", hint=f"Give {_in_words(hints[name])}."
                 )
         plain = {k: tuple(v) if isinstance(v, list) else v for k, v in (options or {}).items()}
         return dataclasses.replace(config_class(), **plain)
@@ -96,6 +96,19 @@ def find_model(name: str) -> ModelEntry:
     close = get_close_matches(name, list(MODELS), n=1)
     hint = f"Did you mean {close[0]!r}?" if close else f"Choose one of {', '.join(MODELS)}."
     raise UsageError(f"there is no model {name!r}.", hint=hint)
+
+
+def _in_words(hint: Any) -> str:
+    """What a value must be, for people."""
+    if get_origin(hint) is LiteralType:
+        return " or ".join(map(str, get_args(hint)))
+    if get_origin(hint) is tuple:
+        return f"a list of {_SEVERAL[get_args(hint)[0]]}"
+    return _ONE[hint]
+
+
+_ONE = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
+_SEVERAL = {int: "integers", float: "numbers", bool: "true or false", str: "texts"}
 
 
 def _fits(value: Any, hint: Any) -> bool:

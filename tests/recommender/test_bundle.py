@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kg.errors import BundleError
+from kg.errors import BundleError, NotFound
 from recommender.bundle import FORMAT_VERSION, Bundle, ExplanationGraph, open_bundle
 
 
@@ -147,7 +147,12 @@ def test_sizes_that_disagree_are_refused(tmp_path: Path) -> None:
 
 
 def test_no_bundle_at_all(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="no such folder"):
+    with pytest.raises(NotFound, match=r"no bundle 'nowhere'. Train a model") as caught:
+        open_bundle(tmp_path / "nowhere")
+    assert caught.value.exit_code == 4
+    for name in ("bpr", "kgat"):
+        bundle().write(tmp_path / name)
+    with pytest.raises(NotFound, match=r"There is: bpr, kgat\."):
         open_bundle(tmp_path / "nowhere")
     with pytest.raises(BundleError, match=r"config\.json is missing"):
         open_bundle(tmp_path)

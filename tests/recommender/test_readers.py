@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kg.errors import InputError
+from kg.errors import InputError, UsageError
 from recommender.readers import read_interactions
 
 PAIRS = [("u1", "a"), ("u1", "b"), ("u2", "a")]
@@ -82,7 +82,7 @@ def test_bad_input_is_named(tmp_path: Path, name: str, text: str, said: str) -> 
 
 
 def test_missing_file_wrong_encoding_and_no_parquet(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(UsageError, match="no such file"):
         read_interactions(tmp_path / "log.csv")
     (tmp_path / "log.csv").write_bytes(b"user_id,item_id\n\xff\xfe,a\n")
     with pytest.raises(InputError, match="not UTF-8"):

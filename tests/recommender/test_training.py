@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from kg.errors import ConfigurationError, TrainingError, UsageError
+from kg.errors import TrainingError, UsageError
 from recommender.graph import JointGraph
 from recommender.models.registry import MODELS, find_model
 from recommender.splits import Split, random_split
@@ -165,14 +165,15 @@ def test_diverging_training_names_the_way_out(tmp_path: Path) -> None:
     ("options", "said"),
     [
         ({"dims": 8}, "no option 'dims'. Did you mean 'dim'?"),
-        ({"dim": "8"}, "dim cannot be '8'"),
-        ({"layers": [8, "x"]}, "layers cannot be"),
-        ({"sample_by": "item"}, "sample_by cannot be 'item'"),
-        ({"attention": 1}, "attention cannot be 1"),
+        ({"dim": "8"}, "dim cannot be '8'. Give an integer."),
+        ({"learning_rate": "x"}, "learning_rate cannot be 'x'. Give a number."),
+        ({"layers": [8, "x"]}, "layers cannot be [8, 'x']. Give a list of integers."),
+        ({"sample_by": "item"}, "sample_by cannot be 'item'. Give interaction or user."),
+        ({"attention": 1}, "attention cannot be 1. Give true or false."),
     ],
 )
 def test_wrong_model_options(options: dict[str, object], said: str) -> None:
-    with pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(UsageError) as caught:
         train("kgat", SPLIT, GRAPH, model_options=options)
     assert said in caught.value.message
 
