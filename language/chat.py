@@ -25,7 +25,7 @@ from language.transport import Reply, Transport
 __all__ = ["Answer", "ChatModel", "Message", "OpenAIChatModel", "Request", "estimate_tokens"]
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
-KEY_VARIABLES = ("LORE_LANGUAGE_API_KEY", "OPENAI_API_KEY")
+KEY_VARIABLES = ("LORE_LANGUAGE__API_KEY", "OPENAI_API_KEY")
 REPAIRS = 1
 SHOWN_ANSWER_CHARACTERS = 4000
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class ChatModel(Protocol):
 class OpenAIChatModel:
     """A model on an OpenAI-compatible server.
 
-    ``base_url`` defaults to ``OPENAI_BASE_URL``, then to OpenAI; ``api_key`` to ``LORE_LANGUAGE_API_KEY``,
+    ``base_url`` defaults to ``OPENAI_BASE_URL``, then to OpenAI; ``api_key`` to ``LORE_LANGUAGE__API_KEY``,
     then to ``OPENAI_API_KEY``. ``timeout`` is in seconds, per attempt. A request is tried up to ``attempts``
     times; ``backoff`` is the first wait in seconds. ``limiter`` carries the rates and the requests in flight;
     share one among models of one account. ``rng`` draws the jitter of the waits.

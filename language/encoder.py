@@ -145,7 +145,7 @@ class OpenAIEncoder:
         self.name = model
         self._base_url = base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
         self._api_key = (
-            api_key or os.environ.get("LORE_LANGUAGE_API_KEY") or os.environ.get("OPENAI_API_KEY") or "none"
+            api_key or os.environ.get("LORE_LANGUAGE__API_KEY") or os.environ.get("OPENAI_API_KEY") or "none"
         )
         self._timeout = timeout
         self._attempts = attempts
@@ -186,7 +186,7 @@ class OpenAIEncoder:
             raise ServiceUnavailable(
                 "the server refused the API key (HTTP 401).",
                 where=f"{self.name} at {self._base_url}",
-                hint="Set LORE_LANGUAGE_API_KEY or OPENAI_API_KEY to a key that this server accepts.",
+                hint="Set LORE_LANGUAGE__API_KEY or OPENAI_API_KEY to a key that this server accepts.",
             ) from None
         except openai.APIError as problem:
             raise ServiceUnavailable(

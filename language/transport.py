@@ -25,7 +25,7 @@ from language.request import Message, Request, estimate_tokens
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
 
-KEY_HINT = "Set LORE_LANGUAGE_API_KEY or OPENAI_API_KEY to a key that this server accepts."
+KEY_HINT = "Set LORE_LANGUAGE__API_KEY or OPENAI_API_KEY to a key that this server accepts."
 LONGEST_BACKOFF = 30.0
 LONGEST_PAUSE = 300.0
 """Seconds; a server that asks for a longer wait than this is reported instead of waited for."""

@@ -29,7 +29,6 @@ _NOT_SETTINGS = frozenset(
         "LORE_UPDATE_OPENAPI",
         "LORE_NEO4J_HOME",
         "LORE_BUFFER_POOL_MB",
-        "LORE_LANGUAGE_API_KEY",
     }
 )
 _HASH = re.compile(r"[0-9a-f]{64}")

@@ -163,7 +163,7 @@ def test_errors_say_what_where_and_what_next(server: LanguageServer) -> None:
     assert "HTTP 503 3 times" in five
     assert server.base_url in five
     key = failing(server, Fault.status(401, message=f"no such key {KEY}"), error=ServiceUnavailable)
-    assert "LORE_LANGUAGE_API_KEY or OPENAI_API_KEY" in key
+    assert "LORE_LANGUAGE__API_KEY or OPENAI_API_KEY" in key
     forbidden = failing(server, Fault.status(403, message=f"{KEY} may not"), error=ServiceUnavailable)
     assert "*** may not" in forbidden
     unknown = failing(server, Fault.status(404), error=ConfigurationError)
@@ -190,7 +190,7 @@ def test_a_dead_address_is_named_with_a_hint() -> None:
 
 
 def test_openai_without_a_key_is_not_even_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LORE_LANGUAGE_API_KEY", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
+    for name in ("LORE_LANGUAGE__API_KEY", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ServiceUnavailable, match="there is no API key"):
         asyncio.run(OpenAIChatModel("m").complete(ASK))
@@ -200,7 +200,7 @@ def test_the_key_comes_from_the_environment_and_is_never_logged(
     server: LanguageServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-openai")
-    monkeypatch.setenv("LORE_LANGUAGE_API_KEY", KEY)
+    monkeypatch.setenv("LORE_LANGUAGE__API_KEY", KEY)
     server.faults.append(Fault.status(500, message=f"lost {KEY}"))
 
     async def run() -> None:

@@ -59,8 +59,17 @@ def test_a_refused_key_is_said_and_not_shown(server: LanguageServer) -> None:
     encoder = OpenAIEncoder("embedder", server.base_url, "secret-key", attempts=1)
     with pytest.raises(ServiceUnavailable) as caught:
         encoder.encode(["x"])
-    assert "LORE_LANGUAGE_API_KEY" in caught.value.message
+    assert "LORE_LANGUAGE__API_KEY" in caught.value.message
     assert "secret-key" not in caught.value.message
+
+
+def test_the_key_comes_from_the_setting_of_the_workspace(
+    server: LanguageServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "of-openai")
+    monkeypatch.setenv("LORE_LANGUAGE__API_KEY", "of-the-workspace")
+    OpenAIEncoder("embedder", server.base_url, attempts=1).encode(["x"])
+    assert server.seen[0].headers["authorization"] == "Bearer of-the-workspace"
 
 
 def test_a_second_pass_encodes_nothing(
