@@ -75,7 +75,8 @@ class ProvenanceRow:
     """Why a fact is believed: one piece of evidence.
 
     ``source`` is the id of what asserts it and ``kind`` what that is: ``document``, ``run`` or ``curated``.
-    For a document, ``text[start:end] == quote`` and ``sentence`` is the sentence around it; otherwise these
+    For a document, ``text[start:end] == quote`` and ``sentence`` is the sentence around it (empty where
+    all facts are streamed: it is only looked for when one fact is asked about); otherwise these
     are ``None`` or empty and a run has an ``inference``. Status and confidence are the assertion's own.
     """
 
