@@ -28,6 +28,7 @@ from typing import Any, get_args
 
 from kg.facts import Assertions, Chunk, Document, Entity, Fact, Inference, Mention, Span, Status
 from kg.ledger.ledger import Ledger
+from kg.snapshot import Snapshot
 from kg.stores.store import Kind
 
 RESULTS = Path(__file__).parent / "results" / "ledger.json"
@@ -267,6 +268,7 @@ def whole_graph(ledger: Ledger, folder: Path) -> dict[str, Any]:
             rows[kind] = sum(batch.num_rows for batch in shown.batches(kind))
     found["projection"] = projection.row(rows=rows)
     found["arrays"] = timed(ledger.arrays)
+    found["snapshot"] = timed(lambda: Snapshot.of(ledger))
     found["statistics"] = timed(ledger.statistics)
     found["facts"] = timed(lambda: sum(1 for _ in ledger.facts()))
     found["check"] = timed(lambda: print(f"  check: {ledger.check() or 'sound'}", file=sys.stderr))
