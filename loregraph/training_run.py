@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kg.errors import ConfigurationError, UsageError
-from loregraph.workspace import Workspace
+from loregraph.workspace import LATEST, Workspace
 from recommender.models.registry import find_model
 from recommender.readers import read_interactions
 
 if TYPE_CHECKING:
+    from kg.ledger.ledger import Ledger
     from kg.snapshot import Snapshot
     from recommender.data import Interactions
     from recommender.evaluate import Ranking
@@ -32,9 +33,6 @@ HOPS_AT_MOST = 3
 """Entities farther from every item reach no item through the three layers that models have."""
 
 SHOWN_METRICS = ("ndcg", "recall", "hit")
-LATEST = "latest"
-"""The file beside the bundles that names the one trained last."""
-
 _BUNDLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SPLITS = ("random", "last", "time")
 
@@ -77,18 +75,19 @@ def train_bundle(
     name = request.name or request.model
     if _BUNDLE_NAME.fullmatch(name) is None or name == LATEST:
         raise UsageError(f"{name!r} is no name for a bundle.", hint="Use letters, digits, dots, - and _.")
-    links = _links(workspace)
-    if entry.needs_graph and not links:
-        raise ConfigurationError(
-            f"{request.model} needs items that are linked to the graph.",
-            where=str(workspace.links_path),
-            hint="Run `lore link ITEMS` first.",
+    with workspace.ledger() as ledger:
+        links = workspace.links(ledger)
+        if entry.needs_graph and not links:
+            raise ConfigurationError(
+                f"{request.model} needs items that are linked to the graph.",
+                where=str(workspace.links_path),
+                hint="Run `lore link ITEMS` first.",
+            )
+        interactions = read_interactions(
+            request.interactions, positive_from=request.positive_from, catalogue=sorted(links)
         )
-    interactions = read_interactions(
-        request.interactions, positive_from=request.positive_from, catalogue=sorted(links)
-    )
-    split = _split(interactions, request)
-    snapshot, graph = _graph(workspace, split, links)
+        split = _split(interactions, request)
+        snapshot, graph = _graph(ledger, split, links)
     rankings: dict[str, Ranking] = {}
     trained = None
     for one in [*(baseline for baseline in BASELINES if baseline != request.model), request.model]:
@@ -98,7 +97,7 @@ def train_bundle(
     rows = _rows(rankings, request.model, request.seed)
     path = workspace.bundles_path / name
     _write(path, trained, interactions, snapshot, graph, {"rows": rows, "split": request.split})
-    (workspace.bundles_path / LATEST).write_text(path.name + "\n", encoding="utf-8")
+    workspace.latest_path.write_text(path.name + "\n", encoding="utf-8")
     return TrainingReport(rows, path)
 
 
@@ -113,16 +112,6 @@ def figures_of(bundle: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _links(workspace: Workspace) -> dict[str, str]:
-    """Item to entity, as the graph knows the entity today."""
-    from extraction.linking import load_links
-
-    if not workspace.links_path.is_file():
-        return {}
-    with workspace.ledger() as ledger:
-        return {link.item: ledger.canonical(link.entity) for link in load_links(workspace.links_path)}
-
-
 def _split(interactions: Interactions, request: TrainingRequest) -> Split:
     from recommender.splits import last_split, random_split, time_split
 
@@ -134,15 +123,14 @@ def _split(interactions: Interactions, request: TrainingRequest) -> Split:
 
 
 def _graph(
-    workspace: Workspace, split: Split, links: Mapping[str, str]
+    ledger: Ledger, split: Split, links: Mapping[str, str]
 ) -> tuple[Snapshot | None, JointGraph | None]:
     from kg.snapshot import Snapshot
     from recommender.graph import JointGraph
 
     if not links:
         return None, None
-    with workspace.ledger() as ledger:
-        snapshot = Snapshot.of(ledger)
+    snapshot = Snapshot.of(ledger)
     return snapshot, JointGraph.build(split, snapshot, links, within_hops=HOPS_AT_MOST)
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from loregraph.settings import Settings
 
 CONFIGURATION = "lore.toml"
+LATEST = "latest"
+"""No bundle may have this name: it is that of the file which names the one trained last."""
+
 _NEW_CONFIGURATION = """\
 # Settings of this workspace. An environment variable wins: LORE_STORE__URL, LORE_LANGUAGE__MODEL, ...
 
@@ -110,6 +113,19 @@ class Workspace:
         """The folder of trained bundles, one folder each."""
         return self.root / "bundles"
 
+    @property
+    def latest_path(self) -> Path:
+        """The file that names the bundle trained last."""
+        return self.bundles_path / LATEST
+
+    def links(self, ledger: Ledger) -> dict[str, str]:
+        """Which entity each linked item is, as the ledger knows it today; empty before ``lore link``."""
+        from extraction.linking import load_links
+
+        if not self.links_path.is_file():
+            return {}
+        return {link.item: ledger.canonical(link.entity) for link in load_links(self.links_path)}
+
     @cached_property
     def settings(self) -> Settings:
         """The settings in force."""
@@ -177,9 +193,8 @@ class Workspace:
         """
         if name is not None:
             return self.bundles_path / name
-        marker = self.bundles_path / "latest"
-        if not marker.is_file():
+        if not self.latest_path.is_file():
             raise ConfigurationError(
                 "no model is trained yet.", where=str(self.bundles_path), hint="Run `lore train MODEL`."
             )
-        return self.bundles_path / (marker.read_text(encoding="utf-8").strip() or "unnamed")
+        return self.bundles_path / (self.latest_path.read_text(encoding="utf-8").strip() or "unnamed")

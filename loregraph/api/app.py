@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -80,9 +81,10 @@ def _measure(app: FastAPI) -> None:
 
     @app.middleware("http")
     async def measure(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        with seconds.labels(_route_of(app, request)).time():
+        route = _route_of(app, request)
+        with seconds.labels(route).time():
             response = await call_next(request)
-        requests.labels(_route_of(app, request), str(response.status_code)).inc()
+        requests.labels(route, str(response.status_code)).inc()
         return response
 
     @app.get("/metrics", include_in_schema=False)
@@ -145,12 +147,4 @@ def _add_graph(app: FastAPI, serving: Serving) -> None:
 
     @app.get("/v1/graph/stats", summary="Counts of what is stored")
     def stats() -> dict[str, int]:
-        counts = serving.ledger.statistics()
-        return {
-            "documents": counts.documents,
-            "chunks": counts.chunks,
-            "entities": counts.entities,
-            "facts": counts.facts,
-            "evidence": counts.evidence,
-            "version": counts.version,
-        }
+        return asdict(serving.ledger.statistics())

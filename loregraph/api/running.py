@@ -61,7 +61,7 @@ def _open_service(
 ) -> tuple[Service | None, str | None]:
     from recommender.service import Service
 
-    if bundle is None and not (workspace.bundles_path / "latest").is_file():
+    if bundle is None and not workspace.latest_path.is_file():
         announce("no model is trained yet: recommendations will answer 503 until `lore train` and a restart")
         return None, None
     path = workspace.bundle(bundle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -62,17 +63,7 @@ def stats(workspace: WorkspaceOption = None, json_: JsonOption = False) -> None:
     """Count what is stored."""
     with Workspace.find(workspace).ledger() as ledger:
         counts = ledger.statistics()
-    print_pairs(
-        {
-            "documents": counts.documents,
-            "chunks": counts.chunks,
-            "entities": counts.entities,
-            "facts": counts.facts,
-            "evidence": counts.evidence,
-            "version": counts.version,
-        },
-        as_json=json_,
-    )
+    print_pairs(asdict(counts), as_json=json_)
     if counts.documents == 0:
         next_step("lore ingest PATH…", workspace)
 

@@ -276,11 +276,8 @@ def export(
         count = write(ledger, file, format=file_format)
         say(f"wrote {count} {'entities' if entities else 'facts'} to {file}")
         if format_of(file, file_format) == "recbole" and found.links_path.is_file():
-            from extraction.linking import load_links
-
-            links = {link.item: ledger.canonical(link.entity) for link in load_links(found.links_path)}
             beside = file.with_suffix(".link")
-            say(f"wrote {export_links(links, beside)} links to {beside}")
+            say(f"wrote {export_links(found.links(ledger), beside)} links to {beside}")
 
 
 @store_app.command("rebuild")
