@@ -16,7 +16,14 @@ import pyarrow as pa
 from kg.errors import StoreError, UsageError
 from kg.schema import Schema
 from kg.stores.likeness import rank
-from kg.stores.neo4j_connection import NAME_INDEX, claim_database, connect, declare, translated
+from kg.stores.neo4j_connection import (
+    NAME_INDEX,
+    claim_database,
+    connect,
+    connection_lost,
+    declare,
+    translated,
+)
 from kg.stores.neo4j_gate import check_plan, check_text
 from kg.stores.neo4j_reading import BASE_PROPERTIES, candidates, edge_pages, node_pages, plain
 from kg.stores.neo4j_writing import MARKER, REBUILD, Writer, checked
@@ -116,14 +123,12 @@ class Neo4jStore:
             raise UsageError(f"limit and timeout must be positive, not {limit} and {timeout}.")
         check_text(cypher)
         values = dict(parameters or {})
-        with (
-            self._session(fetch_size=min(limit, FETCH_ROWS), timeout=timeout) as session,
-            session.begin_transaction(timeout=timeout) as transaction,
-        ):
-            explained = _sent(transaction, "EXPLAIN " + cypher, values).consume()
-            check_plan(explained.query_type, explained.plan)
-            result = _sent(transaction, cypher, values)
-            return [{name: plain(item) for name, item in row.items()} for row in result.fetch(limit)]
+        with self._session(fetch_size=min(limit, FETCH_ROWS), timeout=timeout) as session:
+            try:
+                return _read(session, cypher, values, limit, timeout)
+            except connection_lost():
+                # A pooled connection that the server ended shows only when used; nothing was written.
+                return _read(session, cypher, values, limit, timeout)
 
     def query_untrusted(
         self,
@@ -234,6 +239,16 @@ class Neo4jStore:
             if n := session.run(text).single()["n"]:
                 counts[name] = int(n)
         return counts
+
+
+def _read(
+    session: Any, cypher: str, values: dict[str, Any], limit: int, timeout: float
+) -> list[dict[str, Any]]:
+    with session.begin_transaction(timeout=timeout) as transaction:
+        explained = _sent(transaction, "EXPLAIN " + cypher, values).consume()
+        check_plan(explained.query_type, explained.plan)
+        result = _sent(transaction, cypher, values)
+        return [{name: plain(item) for name, item in row.items()} for row in result.fetch(limit)]
 
 
 def _sent(transaction: Any, cypher: str, values: dict[str, Any]) -> Any:

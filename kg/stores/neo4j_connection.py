@@ -98,6 +98,13 @@ def claim_database(session: Any, where: str) -> None:
     session.execute_write(lambda tx: tx.run(mark).consume())
 
 
+def connection_lost() -> tuple[type[Exception], ...]:
+    """The driver's errors for a connection that ended while it was used."""
+    from neo4j import exceptions
+
+    return exceptions.ServiceUnavailable, exceptions.SessionExpired
+
+
 @contextmanager
 def translated(where: str, *, timeout: float = 0.0) -> Iterator[None]:
     """Turn the driver's errors into ours; ``where`` is the server's URL, ``timeout`` that of the query."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -317,3 +321,62 @@ def test_an_idle_store_outlives_its_connections(store: Neo4jStore, administer: C
         if row["userAgent"] == "loregraph":
             administer("CALL dbms.killConnection($id)", id=row["connectionId"])
     assert store.query("RETURN 1 AS x") == [{"x": 1}]
+
+
+def test_a_query_survives_a_connection_that_ends_under_it(neo4j_server: Neo4jServer) -> None:
+    url, user, password = neo4j_server
+    with _Proxy(url) as proxy, Neo4jStore(proxy.url, FILMS, user=user, password=password) as store:
+        assert store.query("RETURN 1 AS x") == [{"x": 1}]
+        proxy.resets_left = 1
+        assert store.query("RETURN 2 AS x") == [{"x": 2}]
+        assert proxy.resets_left == 0
+        proxy.resets_left = 1000
+        with pytest.raises(ServiceUnavailable, match="does not answer"):
+            store.query("RETURN 3 AS x")
+
+
+class _Proxy:
+    """Passes bytes on to a server; while ``resets_left``, resets the connection that next sends any."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._server = (parts.hostname, parts.port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"bolt://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.resets_left = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> _Proxy:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                ours, _ = self._listener.accept()
+                theirs = socket.create_connection(self._server)
+                threading.Thread(target=self._answer, args=(theirs, ours), daemon=True).start()
+                threading.Thread(target=self._ask, args=(ours, theirs), daemon=True).start()
+
+    @staticmethod
+    def _answer(server: socket.socket, client: socket.socket) -> None:
+        with suppress(OSError):
+            while data := server.recv(65536):
+                client.sendall(data)
+            client.shutdown(socket.SHUT_WR)
+
+    def _ask(self, client: socket.socket, server: socket.socket) -> None:
+        with client, server, suppress(OSError):
+            while data := client.recv(65536):
+                if self.resets_left:
+                    self.resets_left -= 1
+                    # Lingering for no time makes the close a reset.
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    server.shutdown(socket.SHUT_RDWR)
+                    return
+                server.sendall(data)
+            server.shutdown(socket.SHUT_RDWR)
