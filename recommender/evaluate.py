@@ -100,17 +100,7 @@ def evaluate(
 
 def pair_auc(model: Recommender, users: Ints, items: Ints, labels: NDArray[np.bool_]) -> float:
     """AUC over labelled (user, item) pairs, all at once."""
-    vectors = model.vectors()
-    if vectors is not None:
-        scores: Floats = np.einsum("nd,nd->n", vectors.user[users], vectors.item[items])
-        return auc(scores, labels)
-    chunk = max(1, _CHUNK_CELLS // (int(items.max()) + 1))
-    parts = [
-        model.score(users[start : start + chunk])[np.arange(len(users[start : start + chunk])), part]
-        for start in range(0, len(users), chunk)
-        for part in (items[start : start + chunk],)
-    ]
-    return auc(np.concatenate(parts), labels)
+    return auc(model.score_pairs(users, items), labels)
 
 
 def held_out_auc(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kg.errors import TrainingError
-from recommender.data import Interactions, Ints
+from recommender.data import Floats, Interactions, Ints
 
 SampleBy = Literal["interaction", "user"]
 _MAX_ROUNDS = 100
@@ -61,6 +61,16 @@ class PairSampler:
             first, n_had = self._indptr[user], self._indptr[user + 1] - self._indptr[user]
             positive = self._items[first + (rng.random(len(user)) * n_had).astype(np.int64)]
         return user, positive, self.negatives(user, rng)
+
+    def labelled_epoch(self, rng: np.random.Generator) -> tuple[Ints, Ints, Floats]:
+        """One epoch for pointwise losses: users, items and labels (1 had, 0 drawn) in random order.
+
+        *Shape:* [2 n_rows] each.
+        """
+        user, positive, negative = self.epoch(rng)
+        order = rng.permutation(2 * len(user))
+        labels = np.repeat(np.asarray([1.0, 0.0], dtype=np.float32), len(user))
+        return np.tile(user, 2)[order], np.concatenate([positive, negative])[order], labels[order]
 
     def negatives(self, user: Ints, rng: np.random.Generator) -> Ints:
         """One item per row that its user has not: redrawn where it was hit."""

@@ -12,7 +12,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,9 +25,9 @@ from recommender.checkpoint import Checkpoint, load_checkpoint, save_checkpoint,
 from recommender.environment import describe_environment
 from recommender.evaluate import evaluate, held_out_auc
 from recommender.graph import JointGraph
-from recommender.models.base import Recommender, TrainingData, Vectors
+from recommender.models.base import Recommender, SideData, TrainingData, Vectors
 from recommender.models.gradient import GradientRecommender
-from recommender.models.registry import find_model
+from recommender.models.registry import NEEDS, ModelEntry, find_model
 from recommender.splits import Split
 
 Metric = Literal["ndcg@20", "recall@20", "auc"]
@@ -79,6 +79,7 @@ def train(
     *,
     model_options: Mapping[str, Any] | None = None,
     options: Options | None = None,
+    side: SideData | None = None,
     initial: Vectors | None = None,
     validate: Callable[[Recommender], float] | None = None,
     run_folder: Path | None = None,
@@ -86,17 +87,16 @@ def train(
 ) -> Trained:
     """Train a model by name on the training part of ``split``; the validation part chooses the epoch.
 
-    ``initial`` gives vectors to start from, where the model takes them. ``validate`` judges the model in
-    place of ``options.metric`` on the validation part, higher is better: to rank only some items, say. With
-    ``run_folder`` the run is recorded there, and continues where an earlier, stopped run of the same
+    ``side`` is what some models use beside these; ``initial`` gives vectors to start from, where the model
+    takes them. ``validate`` judges the model in place of ``options.metric`` on the validation part, higher is
+    better: to rank only some items, say. With ``run_folder`` the run is recorded there, and continues where
+    an earlier, stopped run of the same
     settings left off. Raises :class:`~kg.errors.UsageError` for settings that make no sense and
     :class:`~kg.errors.TrainingError` where the loss is no longer a number.
     """
     entry, options = find_model(name), options or Options()
-    if entry.needs_graph and graph is None:
-        raise UsageError(f"{name} needs a knowledge graph.", hint="Give a graph, or train bpr or lightgcn.")
     config = entry.configure(model_options)
-    data = TrainingData(split.train, graph if entry.needs_graph else None)
+    data = _training_data(entry, split, graph, side or SideData())
     if not entry.by_gradient:
         started = time.perf_counter()
         return Trained(
@@ -107,6 +107,25 @@ def train(
     model = entry.model_class()(data, config, generator, **arguments)
     loop = _Loop(name, model, data, split, options, validate, run_folder, progress or (lambda _: None))
     return loop.run()
+
+
+def _training_data(entry: ModelEntry, split: Split, graph: JointGraph | None, side: SideData) -> TrainingData:
+    given = {
+        "graph": graph is not None,
+        "times": split.train.time is not None,
+        "ratings": side.rated is not None,
+        "item_texts": side.item_texts is not None,
+        "item_vectors": side.item_vectors is not None,
+        "user_vectors": side.user_vectors is not None,
+        "friends": side.friends is not None,
+    }
+    for need in sorted(entry.needs):
+        if not given[need]:
+            raise UsageError(f"{entry.name} needs {NEEDS[need]}.", hint="Give it, or train bpr or lightgcn.")
+    if side.rated is not None:
+        held_out = np.concatenate([split.validation.keys, split.test.keys])
+        side = replace(side, rated=side.rated.select(~np.isin(side.rated.keys, held_out)))
+    return TrainingData(split.train, graph if entry.needs_graph else None, side)
 
 
 def find_device(name: str) -> torch.device:
@@ -195,6 +214,7 @@ class _Loop:
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
+            self.model.after_step(phase)
             totals[phase] = totals.get(phase, 0) + loss.detach()
             counts[phase] = counts.get(phase, 0) + 1
             if step % 64 == 0:

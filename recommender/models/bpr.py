@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from recommender.data import Ints
 from recommender.models.base import TrainingData
-from recommender.models.gradient import GradientRecommender, ranking_loss, squared_norm, xavier
+from recommender.models.gradient import VectorRecommender, ranking_loss, squared_norm, xavier
 from recommender.sampling import PairSampler, SampleBy, batches
 
 
@@ -35,13 +35,13 @@ class Config:
     """Negatives from all items, as there: without a graph a cold item cannot be recommended anyway."""
 
 
-class Bpr(GradientRecommender):
+class Bpr(VectorRecommender):
     """Two tables of vectors."""
 
     config: Config
 
     def __init__(self, data: TrainingData, config: Config, generator: torch.Generator) -> None:
-        super().__init__(config, generator)
+        super().__init__(data, config, generator)
         self.users = xavier(generator, data.train.n_users, config.dim)
         self.items = xavier(generator, data.train.n_items, config.dim)
         self._sampler = PairSampler(data.train, sample_by=config.sample_by, warm_only=config.warm_only)

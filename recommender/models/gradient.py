@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recommender.data import Floats, Ints
-from recommender.models.base import Vectors
+from recommender.models.base import TrainingData, Vectors
+from recommender.sampling import batches
 
 
 class GradientConfig(Protocol):
@@ -28,26 +30,32 @@ class GradientConfig(Protocol):
 
 
 class GradientRecommender(nn.Module):
-    """A model with user and item vectors, trained in one or more phases per epoch.
+    """A model trained by gradient descent in one or more phases per epoch.
 
-    The loop keeps one optimiser per phase, steps after each loss that :meth:`losses` yields, and calls
-    :meth:`refresh` after every epoch and after loading weights.
+    The loop keeps one optimiser per phase, steps after each loss that :meth:`losses` yields, calls
+    :meth:`after_step` then, and :meth:`refresh` after every epoch and after loading weights.
     """
 
     phases: ClassVar[tuple[str, ...]] = ("ranking",)
+    pairs_per_chunk: ClassVar[int] = 1 << 16
+    """How many pairs are scored at once."""
 
-    def __init__(self, config: GradientConfig, generator: torch.Generator) -> None:
+    def __init__(self, data: TrainingData, config: GradientConfig, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
         self.generator = generator
+        self.n_users, self.n_items = data.train.n_users, data.train.n_items
 
     @abstractmethod
     def losses(self, rng: np.random.Generator) -> Iterator[tuple[str, Tensor]]:
         """One epoch: yield (phase, loss) one after another; weights have moved when the next one is asked."""
 
     @abstractmethod
-    def embed(self) -> tuple[Tensor, Tensor]:
-        """User vectors [n_users, dim] and item vectors [n_items, dim]; the score is their dot product."""
+    def logits(self, users: Tensor, items: Tensor) -> Tensor:
+        """Score pairs, with gradient: [n_pairs] dense ids each -> [n_pairs]."""
+
+    def after_step(self, phase: str) -> None:
+        """Put weights back where they may be, a simplex say, after an optimiser's step."""
 
     def refresh(self) -> None:
         """Recompute what is derived from the weights outside the gradient."""
@@ -56,18 +64,24 @@ class GradientRecommender(nn.Module):
         """See :meth:`recommender.models.base.Recommender.edge_weights`."""
         return None
 
-    def vectors(self) -> Vectors:
-        """The current vectors as arrays, without dropout."""
-        was_training = self.training
-        self.eval()
-        with torch.no_grad():
-            user, item = (part.detach() for part in self.embed())
-        self.train(was_training)
-        return Vectors(user.cpu().numpy().copy(), item.cpu().numpy().copy())
+    def vectors(self) -> Vectors | None:
+        """See :meth:`recommender.models.base.Recommender.vectors`."""
+        return None
+
+    def score_pairs(self, users: Ints, items: Ints) -> Floats:
+        """See :meth:`recommender.models.base.Recommender.score_pairs`."""
+        with evaluating(self):
+            parts = [
+                self.logits(self.ids(users[rows]), self.ids(items[rows])).cpu().numpy()
+                for rows in batches(len(users), self.pairs_per_chunk)
+            ]
+        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
     def score(self, users: Ints, items: Ints | None = None) -> Floats:
         """See :meth:`recommender.models.base.Recommender.score`."""
-        return self.vectors().score(users, items)
+        wanted = np.arange(self.n_items) if items is None else items
+        pairs = self.score_pairs(np.repeat(users, len(wanted)), np.tile(wanted, len(users)))
+        return pairs.reshape(len(users), len(wanted))
 
     @property
     def device(self) -> torch.device:
@@ -77,6 +91,45 @@ class GradientRecommender(nn.Module):
     def ids(self, array: Ints) -> Tensor:
         """Dense ids as a tensor on the model's device."""
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device, non_blocking=True)
+
+
+class VectorRecommender(GradientRecommender):
+    """A model whose score is the dot product of a user vector and an item vector."""
+
+    @abstractmethod
+    def embed(self) -> tuple[Tensor, Tensor]:
+        """User vectors [n_users, dim] and item vectors [n_items, dim]; the score is their dot product."""
+
+    def logits(self, users: Tensor, items: Tensor) -> Tensor:
+        """See :meth:`GradientRecommender.logits`."""
+        user, item = self.embed()
+        return (functional.embedding(users, user) * functional.embedding(items, item)).sum(dim=1)
+
+    def vectors(self) -> Vectors:
+        """The current vectors as arrays, without dropout."""
+        with evaluating(self):
+            user, item = (part.detach() for part in self.embed())
+        return Vectors(user.cpu().numpy().copy(), item.cpu().numpy().copy())
+
+    def score(self, users: Ints, items: Ints | None = None) -> Floats:
+        """See :meth:`recommender.models.base.Recommender.score`."""
+        return self.vectors().score(users, items)
+
+    def score_pairs(self, users: Ints, items: Ints) -> Floats:
+        """See :meth:`recommender.models.base.Recommender.score_pairs`."""
+        return self.vectors().score_pairs(users, items)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Without gradient and dropout; the model's mode comes back afterwards."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
 
 
 def ranking_loss(user: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ from kg.errors import UsageError
 from recommender.data import Floats, Ints
 from recommender.graph import JointGraph
 from recommender.models.base import TrainingData, Vectors
-from recommender.models.gradient import GradientRecommender, drop_out, ranking_loss, squared_norm, xavier
+from recommender.models.gradient import VectorRecommender, drop_out, ranking_loss, squared_norm, xavier
 from recommender.sampling import PairSampler, SampleBy, batches, contains
 from recommender.segment import SparseMatrix, segment_softmax
 
@@ -63,7 +63,7 @@ class Config:
     graph falls from .93 to .65, while nothing shows on warm ones."""
 
 
-class Kgat(GradientRecommender):
+class Kgat(VectorRecommender):
     """Node vectors, one matrix and vector per relation, and the layers' weights."""
 
     phases = ("ranking", "knowledge")
@@ -76,7 +76,7 @@ class Kgat(GradientRecommender):
         generator: torch.Generator,
         initial: Vectors | None = None,
     ) -> None:
-        super().__init__(config, generator)
+        super().__init__(data, config, generator)
         if data.graph is None:
             raise UsageError("kgat needs a knowledge graph.", hint="Give a snapshot and links, or train bpr.")
         graph = self.graph = data.graph

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from recommender.data import Interactions, Ints
 from recommender.models.base import TrainingData
-from recommender.models.gradient import GradientRecommender, ranking_loss, squared_norm
+from recommender.models.gradient import VectorRecommender, ranking_loss, squared_norm
 from recommender.sampling import PairSampler, SampleBy, batches
 from recommender.segment import SparseMatrix
 
@@ -39,15 +39,14 @@ class Config:
     warm_only: bool = False
 
 
-class LightGcn(GradientRecommender):
+class LightGcn(VectorRecommender):
     """One table of vectors, users first, and the normalised adjacency."""
 
     config: Config
 
     def __init__(self, data: TrainingData, config: Config, generator: torch.Generator) -> None:
-        super().__init__(config, generator)
+        super().__init__(data, config, generator)
         train = data.train
-        self.n_users = train.n_users
         drawn = torch.empty(train.n_users + train.n_items, config.dim, device=generator.device)
         self.nodes = nn.Parameter(drawn.normal_(0, config.initial_deviation, generator=generator))
         self.adjacency = normalised_adjacency(train, generator.device)

@@ -30,6 +30,10 @@ class Popularity:
         scores = self.item_scores if items is None else self.item_scores[items]
         return np.broadcast_to(scores, (len(users), len(scores)))
 
+    def score_pairs(self, users: Ints, items: Ints) -> Floats:
+        """See :meth:`recommender.models.base.Recommender.score_pairs`."""
+        return self.item_scores[items]
+
     def vectors(self) -> Vectors | None:
         """None: everyone gets the same list."""
         return None

@@ -12,17 +12,35 @@ from typing import Literal as LiteralType
 
 from kg.errors import UsageError
 
+Need = LiteralType["graph", "times", "ratings", "item_texts", "item_vectors", "user_vectors", "friends"]
+NEEDS: Mapping[Need, str] = {
+    "graph": "a knowledge graph",
+    "times": "interactions with times",
+    "ratings": "ratings, low ones too",
+    "item_texts": "a text for each item",
+    "item_vectors": "encoded texts of the items",
+    "user_vectors": "encoded texts of the users",
+    "friends": "pairs of users who know each other",
+}
+"""What a model may need beside interactions, for people."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """Where a model lives and what it needs."""
+    """Where a model lives, what it needs, and the paper that it is from."""
 
     name: str
     module: str
     class_name: str
     description: str
-    needs_graph: bool
-    by_gradient: bool
+    source: str
+    needs: frozenset[Need] = frozenset()
+    by_gradient: bool = True
+
+    @property
+    def needs_graph(self) -> bool:
+        """Whether it looks at a knowledge graph."""
+        return "graph" in self.needs
 
     def model_class(self) -> Any:
         """Import the model's class."""
@@ -52,38 +70,40 @@ class ModelEntry:
         return dataclasses.replace(config_class(), **plain)
 
 
+def _entry(
+    name: str, class_name: str, description: str, source: str, *needs: Need, **more: bool
+) -> ModelEntry:
+    return ModelEntry(
+        name, f"recommender.models.{name}", class_name, description, source, frozenset(needs), **more
+    )
+
+
 _ENTRIES = (
-    ModelEntry(
+    _entry(
         "popularity",
-        "recommender.models.popularity",
         "Popularity",
         "what most users had; the row to print beside every other",
-        needs_graph=False,
+        "folklore",
         by_gradient=False,
     ),
-    ModelEntry(
+    _entry(
         "bpr",
-        "recommender.models.bpr",
         "Bpr",
         "matrix factorisation, pairwise ranking; interactions only",
-        needs_graph=False,
-        by_gradient=True,
+        "Rendle et al., UAI 2009",
     ),
-    ModelEntry(
+    _entry(
         "lightgcn",
-        "recommender.models.lightgcn",
         "LightGcn",
         "vectors smoothed over the interactions; no knowledge graph",
-        needs_graph=False,
-        by_gradient=True,
+        "He et al., SIGIR 2020",
     ),
-    ModelEntry(
+    _entry(
         "kgat",
-        "recommender.models.kgat",
         "Kgat",
         "attention over interactions and knowledge graph; reaches items that nobody had",
-        needs_graph=True,
-        by_gradient=True,
+        "Wang et al., KDD 2019",
+        "graph",
     ),
 )
 MODELS: Mapping[str, ModelEntry] = {entry.name: entry for entry in _ENTRIES}

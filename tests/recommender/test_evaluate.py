@@ -21,6 +21,9 @@ class Fixed:
         rows = self.table[users]
         return rows if items is None else rows[:, items]
 
+    def score_pairs(self, users: Ints, items: Ints) -> Floats:
+        return self.table[users, items]
+
     def vectors(self) -> Vectors | None:
         return None
 
@@ -105,18 +108,13 @@ def test_nothing_to_find_and_no_numbers() -> None:
         evaluate(Fixed(TABLE * np.nan), TEST)
 
 
-def test_auc_of_pairs_is_the_same_with_and_without_vectors() -> None:
+def test_pairs_score_as_in_the_table() -> None:
     rng = np.random.default_rng(0)
     vectors = Vectors(rng.random((9, 4), dtype=np.float32), rng.random((7, 4), dtype=np.float32))
-
-    class WithVectors(Fixed):
-        def vectors(self) -> Vectors | None:
-            return vectors
-
-    plain = Fixed(vectors.score(np.arange(9)))
     users, items = rng.integers(0, 9, 100), rng.integers(0, 7, 100)
-    labels = rng.random(100) < 0.5
-    assert pair_auc(plain, users, items, labels) == pair_auc(WithVectors(plain.table), users, items, labels)
+    assert vectors.score_pairs(users, items) == pytest.approx(vectors.score(np.arange(9))[users, items])
+    labels = items > 3
+    assert pair_auc(Fixed(np.tile(np.arange(7), (9, 1))), users, items, labels) == 1
 
 
 def test_popularity_is_the_count_and_its_auc_is_that_of_the_data() -> None:

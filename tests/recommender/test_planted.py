@@ -6,44 +6,17 @@ because the spread over seeds is up to .15.
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
-
 import numpy as np
 import pytest
 
 from recommender.evaluate import evaluate, pair_auc
 from recommender.graph import JointGraph
 from recommender.metrics import auc
-from recommender.models.base import Recommender
 from recommender.packing import pack
 from recommender.service import Service
 from recommender.training import Options, train
-from tests.worlds import N_ITEMS, N_USERS, Variant, World, planted_world
-
-SEEDS = (0, 1, 2)
-KGAT: dict[str, Any] = {"dim": 16, "relation_dim": 16, "layers": (16, 16), "learning_rate": 0.01}
-FLAT: dict[str, Any] = {"dim": 16, "learning_rate": 0.01}
-
-
-def trained(name: str, world: World, seed: int, epochs: int = 30, **options: Any) -> Recommender:
-    graph = JointGraph.build(world.split, world.graph, world.links)
-    config = {**(KGAT if name == "kgat" else FLAT), **options}
-    run = Options(epochs=epochs, seed=seed, device="cpu")
-    return train(name, world.split, graph, model_options=config, options=run).model
-
-
-@cache
-def aucs(name: str, variant: Variant, **options: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Warm and cold AUC of each seed."""
-    found = []
-    for seed in SEEDS:
-        world = planted_world(seed, variant)
-        model = trained(name, world, seed, **options)
-        found.append([pair_auc(model, p.users, p.items, p.labels) for p in (world.warm, world.cold)])
-    warm, cold = np.asarray(found).T
-    print(f"{name} {variant} {options}: warm {warm.round(3)}, cold {cold.round(3)}")
-    return warm, cold
+from tests.recommender.planting import FLAT, KGAT, SEEDS, aucs, trained
+from tests.worlds import N_ITEMS, N_USERS, Variant, planted_world
 
 
 @pytest.mark.parametrize("variant", ["PG-1", "PG-1-shuffled", "PG-2", "PG-2u"])

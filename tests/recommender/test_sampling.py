@@ -62,3 +62,13 @@ def test_batches_cover_every_row_once() -> None:
     pieces = batches(10, 4)
     assert [list(range(10))[piece] for piece in pieces] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert batches(0, 4) == []
+
+
+def test_labelled_rows_hold_each_positive_and_as_many_drawn() -> None:
+    train = Interactions.of(["a", "a", "b"], ["x", "y", "z"], catalogue=["v", "w"])
+    sampler = PairSampler(train, sample_by="interaction", warm_only=False)
+    user, item, label = sampler.labelled_epoch(np.random.default_rng(0))
+    had = np.isin(user * train.n_items + item, train.keys)
+    assert np.array_equal(had, label == 1)
+    assert sorted((user * train.n_items + item)[had].tolist()) == train.keys.tolist()
+    assert (label == 0).sum() == 3
