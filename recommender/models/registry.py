@@ -87,6 +87,20 @@ _ENTRIES = (
         by_gradient=False,
     ),
     _entry(
+        "itemknn",
+        "ItemKnn",
+        "what is often had together with what the user had",
+        "Sarwar et al., WWW 2001",
+        by_gradient=False,
+    ),
+    _entry(
+        "ease",
+        "Ease",
+        "linear weights between items, in closed form; hard to beat without a graph",
+        "Steck, WWW 2019",
+        by_gradient=False,
+    ),
+    _entry(
         "bpr",
         "Bpr",
         "matrix factorisation, pairwise ranking; interactions only",

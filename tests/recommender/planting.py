@@ -22,9 +22,10 @@ KGAT: dict[str, Any] = {"dim": 16, "relation_dim": 16, "layers": (16, 16), "lear
 def trained(
     name: str, world: World, seed: int, *, epochs: int = 30, side: SideData | None = None, **options: Any
 ) -> Recommender:
-    """The model after ``epochs`` on the world, with these settings of its own."""
+    """The model after ``epochs`` on the world, with these settings of its own; None leaves a default."""
     graph = JointGraph.build(world.split, world.graph, world.links)
-    config = {**(KGAT if name == "kgat" else FLAT), **options}
+    given = {**(KGAT if name == "kgat" else FLAT), **options}
+    config = {option: value for option, value in given.items() if value is not None}
     run = Options(epochs=epochs, seed=seed, device="cpu")
     return train(name, world.split, graph, side=side, model_options=config, options=run).model
 
