@@ -29,11 +29,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kg.errors import UsageError
+from recommender.corruption import TripleCorrupter
 from recommender.data import Floats, Ints
 from recommender.graph import JointGraph
 from recommender.models.base import TrainingData, Vectors
 from recommender.models.gradient import VectorRecommender, drop_out, ranking_loss, squared_norm, xavier
-from recommender.sampling import PairSampler, SampleBy, batches, contains
+from recommender.models.translation import transr_loss
+from recommender.sampling import PairSampler, SampleBy, batches
 from recommender.segment import SparseMatrix, segment_softmax
 
 _EDGES_PER_CHUNK = 1 << 18
@@ -104,7 +106,7 @@ class Kgat(VectorRecommender):
         pieces = batches(len(user), self.config.batch_size)
         for rows in pieces:
             yield "ranking", self.ranking_loss(user[rows], positive[rows], negative[rows])
-        edges, tails = self._edges.epoch(rng, self.config.knowledge_share)
+        edges, tails = self._edges.corrupter.epoch(rng, self.config.knowledge_share)
         for rows in batches(len(edges), -(-len(edges) // len(pieces))):
             yield "knowledge", self.knowledge_loss(edges[rows], tails[rows])
 
@@ -119,28 +121,19 @@ class Kgat(VectorRecommender):
     def knowledge_loss(self, edges: Ints, corrupted: Ints) -> Tensor:
         """The second phase's loss: TransR of ``edges`` against the same with tails ``corrupted``.
 
-        *Shape:* [batch] edge positions, [batch] nodes -> []. Edges of one relation share its matrix, so they
-        are multiplied together.
+        *Shape:* [batch] edge positions, [batch] nodes -> [].
         """
-        graph, n_edges = self.graph, len(edges)
-        order = np.argsort(graph.relation[edges], kind="stable")
-        edges, corrupted = edges[order], corrupted[order]
-        relation = graph.relation[edges]
-        nodes = np.concatenate([self._edges.heads[edges], graph.tail[edges], corrupted])
-        rows = functional.embedding(self.ids(nodes), self.nodes).view(3, n_edges, -1)
-        starts = np.flatnonzero(np.diff(relation, prepend=-1))
-        ends = np.append(starts[1:], n_edges)
-        pieces = torch.split(rows, (ends - starts).tolist(), dim=1)
-        matrices = self.projections.unbind()  # split and unbind: their gradients are put together once
-        projected = [
-            piece @ matrices[number] for piece, number in zip(pieces, relation[starts].tolist(), strict=True)
-        ]
-        head, tail, wrong = torch.cat(projected, dim=1)
-        vector = functional.embedding(self.ids(relation), self.relations)
-        moved = head + vector
-        true, false = (moved - tail).square().sum(dim=1), (moved - wrong).square().sum(dim=1)
-        loss = -functional.logsigmoid(false - true).mean()
-        return loss + self.config.penalty * squared_norm(head, vector, tail, wrong)
+        known = self._edges.corrupter
+        terms = transr_loss(
+            self.nodes,
+            self.relations,
+            self.projections,
+            known.heads[edges],
+            known.relations[edges],
+            known.tails[edges],
+            corrupted,
+        )
+        return terms.loss + self.config.penalty * terms.squares
 
     def embed(self) -> tuple[Tensor, Tensor]:
         """See :class:`~recommender.models.gradient.GradientRecommender`."""
@@ -206,8 +199,9 @@ class _Edges:
         self.heads = graph.head
         self._device = device
         self._indptr = torch.from_numpy(graph.indptr).to(device)
-        n = graph.n_nodes
-        self._keys = (self.heads * graph.n_all_relations + graph.relation) * n + graph.tail  # sorted by build
+        self.corrupter = TripleCorrupter(
+            self.heads, graph.relation, graph.tail, graph.n_nodes, graph.n_all_relations
+        )
         self._by_relation = np.argsort(graph.relation, kind="stable")
         counts = np.bincount(graph.relation, minlength=graph.n_all_relations)
         self._starts = np.concatenate([[0], np.cumsum(counts)])
@@ -217,21 +211,6 @@ class _Edges:
         degree = np.diff(self.graph.indptr)
         values = 1.0 / np.repeat(degree, degree)
         return torch.from_numpy(values.astype(np.float32)).to(self._device)
-
-    def epoch(self, rng: np.random.Generator, share: float) -> tuple[Ints, Ints]:
-        """Edges in random order with a corrupted tail each, one that makes no edge."""
-        n_edges = max(1, round(share * self.graph.n_edges))
-        edges = rng.permutation(self.graph.n_edges)[:n_edges]
-        n = self.graph.n_nodes
-        prefix = (self.heads[edges] * self.graph.n_all_relations + self.graph.relation[edges]) * n
-        tails = rng.integers(0, n, n_edges)
-        again = np.flatnonzero(contains(self._keys, prefix + tails))
-        for _ in range(20):
-            if not len(again):
-                break
-            tails[again] = rng.integers(0, n, len(again))
-            again = again[contains(self._keys, prefix[again] + tails[again])]
-        return edges, tails
 
     def attention(self, nodes: Tensor, projections: Tensor, relations: Tensor) -> Tensor:
         """``softmax over the edges of h of (W_r e_t) · tanh(W_r e_h + e_r)``: [n_edges]."""

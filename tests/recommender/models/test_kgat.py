@@ -151,7 +151,7 @@ def test_knowledge_loss_equals_triple_by_triple_and_has_exact_gradients() -> Non
 
 def test_corrupted_tails_make_no_edge() -> None:
     model = small(CONFIG)
-    positions, tails = model._edges.epoch(np.random.default_rng(0), 1.0)
+    positions, tails = model._edges.corrupter.epoch(np.random.default_rng(0), 1.0)
     assert sorted(positions) == list(range(model.graph.n_edges))
     known = set(edges(model))
     assert not any(
