@@ -1,7 +1,7 @@
 """A trained model as a folder that can be audited and served without torch.
 
 ========================  =================================================================================
-``model.safetensors``      vectors or scores, popularity, every user's history, the graph for explanations
+``model.safetensors``      vectors or lists, popularity, every user's history, the graph for explanations
 ``config.json``            format version, model and its settings, relation names, hash of the snapshot
 ``users.arrow`` …          ids and names by dense id: users, items, entities, edges
 ``metrics.json``           the test figures, those of the baselines beside them, with intervals
@@ -32,7 +32,8 @@ from kg.errors import BundleError, NotFound
 from recommender.data import Floats, Ints
 from recommender.tensors import map_tensors
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2 added rows of items: item-to-item weights, and lists for models without vectors."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,8 +57,39 @@ class ExplanationGraph:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ItemRows:
+    """Some items with a number each, per row.
+
+    *Shape:* ``indptr`` [n_rows + 1]; ``items`` (dense ids) and ``values`` [n_entries].
+    """
+
+    indptr: Ints
+    items: Ints
+    values: Floats
+
+    def dense(self, rows: Ints, n_items: int, absent: float) -> Floats:
+        """The rows as a table, ``absent`` where an item is not in one: [len(rows), n_items]."""
+        table = np.full((len(rows), n_items), absent, dtype=np.float32)
+        for place, row in enumerate(rows):
+            inside = slice(self.indptr[row], self.indptr[row + 1])
+            table[place, self.items[inside]] = self.values[inside]
+        return table
+
+    def total(self, rows: Ints, n_items: int) -> Floats:
+        """The sum of the rows, 0 where an item is in none: [n_items]."""
+        total = np.zeros(n_items, dtype=np.float32)
+        for row in rows:
+            inside = slice(self.indptr[row], self.indptr[row + 1])
+            total[self.items[inside]] += self.values[inside]
+        return total
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Bundle:
-    """What a bundle holds. Either both vector tables are set, or ``item_scores`` is."""
+    """What a bundle holds. How it scores is one of four: vectors of users and items; ``item_weights``, a row
+    for each item had; ``lists``, the best items of each user and what they had, scored when the bundle was
+    made; or ``item_scores``, the same for everyone.
+    """
 
     model: str
     settings: Mapping[str, Any]
@@ -69,6 +101,8 @@ class Bundle:
     history_items: Ints
     user_vectors: Floats | None = None
     item_vectors: Floats | None = None
+    item_weights: ItemRows | None = None
+    lists: ItemRows | None = None
     item_scores: Floats | None = None
     graph: ExplanationGraph | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -121,6 +155,10 @@ class Bundle:
             "item_vectors": self.item_vectors,
             "item_scores": self.item_scores,
         }
+        for rows_name, rows in (("item_weights", self.item_weights), ("lists", self.lists)):
+            if rows is not None:
+                for name in ("indptr", "items", "values"):
+                    arrays[f"{rows_name}/{name}"] = getattr(rows, name)
         if self.graph is not None:
             for name in ("indptr", "tail", "relation", "edge", "weight"):
                 arrays[f"graph/{name}"] = getattr(self.graph, name)
@@ -160,6 +198,8 @@ def open_bundle(path: Path) -> Bundle:
             history_items=arrays["history/items"],
             user_vectors=arrays.get("user_vectors"),
             item_vectors=arrays.get("item_vectors"),
+            item_weights=_open_rows(arrays, "item_weights"),
+            lists=_open_rows(arrays, "lists"),
             item_scores=arrays.get("item_scores"),
             graph=_open_graph(path, config, arrays),
             metrics=_read_json(path, "metrics.json"),
@@ -198,17 +238,26 @@ def _open_graph(
     )
 
 
+def _open_rows(arrays: Mapping[str, NDArray[Any]], name: str) -> ItemRows | None:
+    if f"{name}/indptr" not in arrays:
+        return None
+    return ItemRows(arrays[f"{name}/indptr"], arrays[f"{name}/items"], arrays[f"{name}/values"])
+
+
 def _check_sizes(bundle: Bundle, path: Path) -> None:
     n_users, n_items = len(bundle.user_ids), len(bundle.item_ids)
     problems = []
-    if bundle.item_scores is None and (bundle.user_vectors is None or bundle.item_vectors is None):
-        problems.append("it holds neither vectors nor scores")
+    vectors = None if bundle.user_vectors is None else bundle.item_vectors
+    if all(found is None for found in (vectors, bundle.item_weights, bundle.lists, bundle.item_scores)):
+        problems.append("it holds nothing to score with")
     for name, array, n in (
         ("user_vectors", bundle.user_vectors, n_users),
         ("item_vectors", bundle.item_vectors, n_items),
         ("item_scores", bundle.item_scores, n_items),
         ("popularity", bundle.popularity, n_items),
         ("history", bundle.history_indptr, n_users + 1),
+        ("item_weights", None if bundle.item_weights is None else bundle.item_weights.indptr, n_items + 1),
+        ("lists", None if bundle.lists is None else bundle.lists.indptr, n_users + 1),
     ):
         if array is not None and len(array) != n:
             problems.append(f"{name} has {len(array)} rows where {n} are due")

@@ -103,7 +103,7 @@ class Explainer:
 
     def _without_graph(self, item: int) -> str:
         n_had = int(self._bundle.popularity[item])
-        if self._bundle.item_vectors is None:
+        if self._bundle.item_scores is not None:
             return f"it is shown because {n_had} of {len(self._bundle.user_ids)} users had it."
         if n_had:
             return f"the score rests on users with a similar history ({n_had} users had it)."

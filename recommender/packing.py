@@ -7,11 +7,20 @@ from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 import numpy as np
+from scipy import sparse
 
-from recommender.bundle import Bundle, ExplanationGraph
+from recommender.bundle import Bundle, ExplanationGraph, ItemRows
 from recommender.data import Floats, Interactions, Ints
 from recommender.graph import JointGraph, KnowledgeGraph
+from recommender.index import top_k
+from recommender.models.base import Recommender
+from recommender.models.linear import LinearRecommender
+from recommender.models.popularity import Popularity
 from recommender.training import Trained
+
+LIST_LENGTH = 200
+"""How many items a bundle holds for each user where the model has no vectors to score with."""
+_USERS_PER_CHUNK = 256
 
 
 class DescribedGraph(KnowledgeGraph, Protocol):
@@ -54,7 +63,6 @@ def pack(
     makes explanations possible, also for a model that did not use them.
     """
     vectors = trained.model.vectors()
-    every = np.arange(history.n_items)
     indptr, items = history.by_user()
     names = _item_names(history, item_names or {}, graph, snapshot)
     described = None if graph is None or snapshot is None else _graph(trained, graph, snapshot, names)
@@ -74,11 +82,45 @@ def pack(
         history_items=items,
         user_vectors=None if vectors is None else vectors.user,
         item_vectors=None if vectors is None else vectors.item,
-        item_scores=trained.model.score(np.zeros(1, np.int64), every)[0] if vectors is None else None,
+        **_scored(trained.model, history),
         graph=described,
         metrics=metrics or {},
     )
     return _with_card(bundle, trained, history)
+
+
+def _scored(model: Recommender, history: Interactions) -> dict[str, Any]:
+    """How a model without vectors scores, as fields of a bundle."""
+    if model.vectors() is not None:
+        return {}
+    if isinstance(model, Popularity):
+        return {"item_scores": model.item_scores}
+    if isinstance(model, LinearRecommender):
+        weights = sparse.csr_matrix(model.item_weights)
+        return {
+            "item_weights": ItemRows(
+                weights.indptr.astype(np.int64), weights.indices.astype(np.int64), weights.data
+            )
+        }
+    return {"lists": _lists(model, history)}
+
+
+def _lists(model: Recommender, history: Interactions) -> ItemRows:
+    """For each user the ``LIST_LENGTH`` best items they have not had, and those they had, with the scores."""
+    indptr, had = history.by_user()
+    rows: list[tuple[Ints, Floats]] = []
+    for start in range(0, history.n_users, _USERS_PER_CHUNK):
+        users = np.arange(start, min(start + _USERS_PER_CHUNK, history.n_users))
+        scores = np.array(model.score(users), dtype=np.float32)
+        for place, user in enumerate(users):
+            own = had[indptr[user] : indptr[user + 1]]
+            known = scores[place, own]
+            scores[place, own] = -np.inf
+            best, values = top_k(scores[place : place + 1], LIST_LENGTH)
+            open_ = np.isfinite(values[0])
+            rows.append((np.concatenate([best[0][open_], own]), np.concatenate([values[0][open_], known])))
+    ends = np.cumsum([0, *(len(items) for items, _ in rows)]).astype(np.int64)
+    return ItemRows(ends, np.concatenate([i for i, _ in rows]), np.concatenate([v for _, v in rows]))
 
 
 def _item_names(

@@ -16,6 +16,7 @@ from recommender.explain import Explainer, Explanation
 from recommender.index import top_k
 
 _USERS_PER_BLOCK = 1024
+_WITH_VECTORS = "Train a model with vectors: bpr, lightgcn, cke, kgat."
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +71,23 @@ class Service:
     ) -> list[Recommendation]:
         """For someone the bundle does not know: what is near the items they had, on average.
 
-        Without any item, or with a model without vectors, what most users had. Raises
-        :class:`~kg.errors.NotFound` for an unknown item.
+        Without any item, or with the same scores for everyone, what most users had. Raises
+        :class:`~kg.errors.NotFound` for an unknown item and :class:`~kg.errors.UsageError` for a model that
+        scores the users of its training only.
         """
         _refuse_no_list(k)
         had = np.asarray([self._item(item) for item in items], dtype=np.int64)
-        vectors = self.bundle.item_vectors
-        if vectors is not None and len(had):
-            scores = vectors[had].mean(axis=0, keepdims=True) @ vectors.T
+        bundle = self.bundle
+        if not len(had) or bundle.item_scores is not None:
+            scores = bundle.popularity[None, :].astype(np.float32)
+        elif bundle.item_vectors is not None:
+            scores = bundle.item_vectors[had].mean(axis=0, keepdims=True) @ bundle.item_vectors.T
+        elif bundle.item_weights is not None:
+            scores = bundle.item_weights.total(had, len(self._item_ids))[None, :]
         else:
-            scores = self.bundle.popularity[None, :].astype(np.float32)
+            raise UsageError(
+                f"{bundle.model} scores only the users that it was trained with.", hint=_WITH_VECTORS
+            )
         if exclude_seen:
             scores[:, had] = -np.inf
         return self._lists(scores, k)[0]
@@ -93,7 +101,7 @@ class Service:
         _refuse_no_list(k)
         number, vectors = self._item(item), self.bundle.item_vectors
         if vectors is None:
-            raise UsageError(f"{self.bundle.model} has no item vectors.", hint="Train bpr, lightgcn or kgat.")
+            raise UsageError(f"{self.bundle.model} has no item vectors.", hint=_WITH_VECTORS)
         length = np.maximum(np.linalg.norm(vectors, axis=1), 1e-12)
         scores = (vectors @ vectors[number] / (length * length[number])).astype(np.float32)[None, :]
         scores[0, number] = -np.inf
@@ -140,10 +148,14 @@ class Service:
         return self.bundle.history_items[indptr[user] : indptr[user + 1]]
 
     def _scores(self, users: Ints) -> Floats:
-        bundle = self.bundle
+        bundle, n_items = self.bundle, len(self._item_ids)
         if bundle.user_vectors is not None and bundle.item_vectors is not None:
             return np.asarray(bundle.user_vectors[users] @ bundle.item_vectors.T)
-        assert bundle.item_scores is not None  # a bundle without either does not open
+        if bundle.item_weights is not None:
+            return np.stack([bundle.item_weights.total(self._history(user), n_items) for user in users])
+        if bundle.lists is not None:
+            return bundle.lists.dense(users, n_items, absent=-np.inf)
+        assert bundle.item_scores is not None  # a bundle without any does not open
         return np.tile(bundle.item_scores, (len(users), 1))
 
     def _lists(self, scores: Floats, k: int) -> list[list[Recommendation]]:

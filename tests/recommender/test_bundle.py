@@ -142,7 +142,7 @@ def test_sizes_that_disagree_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"user_vectors has 2 rows where 1 are due"):
         open_bundle(tmp_path / "b")
     bundle(user_vectors=None).write(tmp_path / "b")
-    with pytest.raises(BundleError, match="neither vectors nor scores"):
+    with pytest.raises(BundleError, match="holds nothing to score with"):
         open_bundle(tmp_path / "b")
 
 

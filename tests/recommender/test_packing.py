@@ -11,6 +11,7 @@ from recommender.models.registry import MODELS
 from recommender.packing import pack
 from recommender.service import Service
 from recommender.training import Options, train
+from tests.recommender.tiny import fitted, tiny
 from tests.worlds import planted_world
 
 WORLD = planted_world(0)
@@ -20,16 +21,20 @@ GRAPH = JointGraph.build(WORLD.split, SNAPSHOT, WORLD.links)
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_is_served_as_it_scores(name: str, tmp_path: Path) -> None:
-    trained = train(name, WORLD.split, GRAPH, options=Options(epochs=1, device="cpu"))
-    pack(trained, WORLD.split.train, graph=GRAPH, snapshot=SNAPSHOT).write(tmp_path / "b")
+    split, _, _ = tiny()
+    trained, history = fitted(name), split.train
+    pack(trained, history).write(tmp_path / "b")
     service = Service.open(tmp_path / "b")
     scores = np.array(trained.model.score(np.arange(3)))
-    indptr, items = WORLD.split.train.by_user()
+    indptr, items = history.by_user()
     for user in range(3):
-        scores[user, items[indptr[user] : indptr[user + 1]]] = -np.inf
-        found = service.recommend(f"u{user:03d}", 5)
-        assert [hit.score for hit in found] == pytest.approx(sorted(scores[user])[::-1][:5], rel=1e-5)
-        assert found[0].name == f"item {found[0].item[1:]}"
+        own = scores[user].copy()
+        own[items[indptr[user] : indptr[user + 1]]] = -np.inf
+        found = service.recommend(history.user_ids[user], 5)
+        assert [hit.score for hit in found] == pytest.approx(sorted(own)[::-1][:5], rel=1e-5, abs=1e-6)
+        again = service.recommend(history.user_ids[user], 5, exclude_seen=False)
+        whole = sorted(scores[user])[::-1][:5]
+        assert [hit.score for hit in again] == pytest.approx(whole, rel=1e-5, abs=1e-6)
     assert "n_items" in service.card()
     assert name in (tmp_path / "b" / "README.md").read_text()
 

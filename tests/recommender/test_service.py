@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kg.errors import NotFound, UsageError
-from recommender.bundle import Bundle
+from recommender.bundle import Bundle, ItemRows
 from recommender.service import Service
 from tests.recommender.test_bundle import bundle
 
@@ -53,6 +53,29 @@ def test_somebody_new() -> None:
     assert items(service.recommend_for_history(["m2"], 2)) == ["m1", "m3"]
     assert items(service.recommend_for_history([], 2)) == ["m0", "m1"]
     assert items(Service(popularity_bundle()).recommend_for_history(["m0"], 2)) == ["m1", "m2"]
+
+
+def test_weights_between_items_serve_everybody() -> None:
+    rows = ItemRows(np.asarray([0, 2, 3, 3, 3]), np.asarray([1, 3, 2]), np.asarray([0.5, 2, 1], np.float32))
+    service = Service(bundle(model="ease", user_vectors=None, item_vectors=None, item_weights=rows))
+    found = service.recommend_for_history(["m0", "m1"], 2)
+    assert [(hit.item, hit.score) for hit in found] == [("m3", 2.0), ("m2", 1.0)]
+    own = Service(bundle()).bundle.history_items[: bundle().history_indptr[1]].tolist()
+    assert items(service.recommend("ann", 2)) == items(
+        service.recommend_for_history([f"m{n}" for n in own], 2)
+    )
+
+
+def test_lists_serve_the_users_of_the_training_only() -> None:
+    rows = ItemRows(
+        np.asarray([0, 3, 5]), np.asarray([3, 2, 0, 1, 0]), np.asarray([3, 2, 9, 1, 5], np.float32)
+    )
+    service = Service(bundle(model="kgcn", user_vectors=None, item_vectors=None, lists=rows))
+    assert items(service.recommend("ann", 10)) == ["m3", "m2"]
+    assert items(service.recommend("ann", 10, exclude_seen=False)) == ["m0", "m3", "m2"]
+    with pytest.raises(UsageError, match="scores only the users that it was trained with"):
+        service.recommend_for_history(["m2"])
+    assert items(service.recommend_for_history([], 1)) == ["m0"]
 
 
 def test_similar_items_by_cosine() -> None:
