@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +26,16 @@ class Ranking:
 
     ``users`` are those with something relevant among the candidates: [n_evaluated]. ``values`` holds one
     array of that length per metric. ``coverage`` is the share of the candidates that stood in some list.
+    ``lists`` and ``hits`` are [n_evaluated, k]: the items shown, -1 where there were fewer, and which of them
+    are relevant.
     """
 
     k: int
     users: Ints
     values: Mapping[str, Values]
     coverage: float
+    lists: Ints
+    hits: NDArray[np.bool_]
 
     def figures(self) -> dict[str, float]:
         """The mean of each metric, named ``metric@k``."""
@@ -40,6 +45,13 @@ class Ranking:
     def interval(self, metric: str, rng: np.random.Generator) -> Interval:
         """The mean of a metric with its 95 % bootstrap interval over users."""
         return bootstrap_interval(self.values[metric], rng)
+
+    def part(self, chosen: NDArray[np.bool_]) -> Ranking:
+        """The ranking of some of the users only, ``chosen`` [n_evaluated]; the coverage stays that of all."""
+        values = {name: found[chosen] for name, found in self.values.items()}
+        return replace(
+            self, users=self.users[chosen], values=values, lists=self.lists[chosen], hits=self.hits[chosen]
+        )
 
     def gain_over(self, other: Ranking, metric: str, rng: np.random.Generator) -> Interval:
         """The paired difference to another model's ranking of the same users."""
@@ -79,7 +91,7 @@ def evaluate(
     place[items] = np.arange(len(items))
     vectors = model.vectors()
     scorer = model if vectors is None else vectors
-    hits, shown = [], np.zeros(len(items), dtype=bool)
+    hits, lists = [], []
     chunk = max(1, _CHUNK_CELLS // len(items))
     for start in range(0, len(users), chunk):
         part = users[start : start + chunk]
@@ -91,11 +103,13 @@ def evaluate(
         truth = np.zeros(scores.shape, dtype=bool)
         truth[_cells(relevant, part, place)] = True
         hits.append(np.take_along_axis(truth, columns, axis=1) & np.isfinite(values))
-        shown[columns[np.isfinite(values)]] = True
+        lists.append(np.where(np.isfinite(values), items[columns], -1))
     n_relevant = np.bincount(relevant.user[tested], minlength=relevant.n_users)[users]
-    table = _padded(np.concatenate(hits), k)
+    table = _padded(np.concatenate(hits), k, False)
     found = {name: metric(table, n_relevant) for name, metric in RANKING_METRICS.items()}
-    return Ranking(k, users, found, float(shown.mean()))
+    shown = _padded(np.concatenate(lists), k, -1)
+    coverage = len(np.unique(shown[shown >= 0])) / len(items)
+    return Ranking(k, users, found, coverage, shown, table)
 
 
 def pair_auc(model: Recommender, users: Ints, items: Ints, labels: NDArray[np.bool_]) -> float:
@@ -127,8 +141,9 @@ def _cells(pairs: Interactions, users: Ints, place: Ints) -> tuple[Ints, Ints]:
     return row[inside], place[pairs.item[inside]]
 
 
-def _padded(hits: NDArray[np.bool_], k: int) -> NDArray[np.bool_]:
-    return hits if hits.shape[1] >= k else np.pad(hits, ((0, 0), (0, k - hits.shape[1])))
+def _padded(table: NDArray[Any], k: int, with_what: int | bool) -> NDArray[Any]:
+    missing = max(0, k - table.shape[1])
+    return np.pad(table, ((0, 0), (0, missing)), constant_values=with_what)
 
 
 def _check_finite(scores: Floats) -> None:

@@ -52,6 +52,18 @@ def ndcg(hits: Hits, n_relevant: Ints) -> Values:
     return np.asarray((hits * discount).sum(axis=1) / best)
 
 
+def ndcg_of_found(hits: Hits, n_relevant: Ints) -> Values:
+    """The variant in KGAT's published code: divided by the best order of the hits that were found.
+
+    It ignores missed items and so reads higher; here for comparison with figures of that family only.
+    """
+    k = hits.shape[1]
+    discount = 1.0 / np.log2(np.arange(2, k + 2))
+    n_found = hits.sum(axis=1)
+    best = np.cumsum(discount)[np.maximum(n_found, 1) - 1]
+    return np.asarray(np.where(n_found > 0, (hits * discount).sum(axis=1) / best, 0.0))
+
+
 def average_precision(hits: Hits, n_relevant: Ints) -> Values:
     """Mean over the relevant items of the precision at their rank, over ``min(k, n_relevant)`` of them."""
     k = hits.shape[1]
@@ -81,6 +93,26 @@ def auc(scores: NDArray[np.number], labels: NDArray[np.bool_]) -> float:
         return float("nan")
     ranks = rankdata(scores)  # average ranks: ties count half
     return float((ranks[labels].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
+
+
+def grouped_auc(users: Ints, scores: NDArray[np.number], labels: NDArray[np.bool_]) -> float:
+    """AUC within each user, averaged by how many pairs a user has; users with one label only are left out.
+
+    NaN where no user has both labels. *Shape:* all [n_pairs].
+    """
+    order = np.argsort(users, kind="stable")
+    ends = np.flatnonzero(np.diff(users[order])) + 1
+    total, weight = 0.0, 0
+    for rows in np.split(order, ends):
+        if len(rows) and not np.isnan(value := auc(scores[rows], labels[rows])):
+            total, weight = total + len(rows) * value, weight + len(rows)
+    return total / weight if weight else float("nan")
+
+
+def log_loss(scores: NDArray[np.number], labels: NDArray[np.bool_]) -> float:
+    """Mean cross entropy of the labels, in nats, where a score is a logit. *Shape:* all [n_pairs]."""
+    logits = np.asarray(scores, dtype=np.float64)
+    return float(np.mean(np.logaddexp(0.0, np.where(labels, -logits, logits))))
 
 
 def realistic_rank(scores: NDArray[np.floating], target: Ints) -> Values:

@@ -10,8 +10,11 @@ from recommender.metrics import (
     auc,
     average_precision,
     bootstrap_interval,
+    grouped_auc,
     hit,
+    log_loss,
     ndcg,
+    ndcg_of_found,
     paired_difference,
     precision,
     realistic_rank,
@@ -84,3 +87,24 @@ def test_pairing_finds_a_difference_that_the_spread_hides() -> None:
     assert 0 < found.low < found.mean < found.high
     alone = bootstrap_interval(base, rng)
     assert alone.high - alone.low > found.mean
+
+
+def test_the_published_variant_of_ndcg_reads_higher() -> None:
+    hits = np.asarray([[True, False, False, True, False], [False] * 5])
+    n_relevant = np.asarray([3, 1])
+    assert ndcg(hits, n_relevant)[0] == pytest.approx(0.6714, abs=1e-4)
+    assert ndcg_of_found(hits, n_relevant) == pytest.approx([0.8772, 0], abs=1e-4)
+
+
+def test_grouped_auc_is_within_users() -> None:
+    users = np.asarray([0, 0, 1, 1, 1, 1, 2])
+    labels = np.asarray([True, False, True, False, False, False, True])
+    scores = np.asarray([5.0, 9.0, 3.0, 1.0, 2.0, 4.0, 7.0])
+    assert grouped_auc(users, scores, labels) == pytest.approx((2 * 0 + 4 * 2 / 3) / 6)
+    assert np.isnan(grouped_auc(users[:1], scores[:1], labels[:1]))
+
+
+def test_log_loss_of_logits() -> None:
+    labels = np.asarray([True, False])
+    assert log_loss(np.zeros(2), labels) == pytest.approx(np.log(2))
+    assert log_loss(np.asarray([1e4, 1e4]), labels) == pytest.approx(5e3)
