@@ -14,6 +14,7 @@ import numpy as np
 
 from recommender.data import Floats, Interactions, Ints
 from recommender.graph import JointGraph
+from recommender.mentions import Mentions
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,7 +24,8 @@ class SideData:
     ``rated`` holds every rated pair with its rating as weight, the low ones too; held-out pairs are taken out
     before a model sees it. ``item_texts`` [n_items] is empty where an item has none; ``item_vectors``
     [n_items, dim] and ``user_vectors`` [n_users, dim] are encoded texts; ``friends`` [n_friendships, 2] are
-    pairs of users.
+    pairs of users. ``item_mentions`` says where the texts name entities of the graph; ``user_vectors_from``
+    holds the training pairs that the users' texts tell of, from which a model must not learn again.
     """
 
     rated: Interactions | None = None
@@ -31,6 +33,8 @@ class SideData:
     item_vectors: Floats | None = None
     user_vectors: Floats | None = None
     friends: Ints | None = None
+    item_mentions: Mentions | None = None
+    user_vectors_from: Interactions | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
