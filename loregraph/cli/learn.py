@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from loregraph.cli.models import TrainCommand
 from loregraph.cli.options import BundleOption, JsonOption, WorkspaceOption, parse_parameters
 from loregraph.cli.output import (
     end_progress,
@@ -22,14 +23,14 @@ from loregraph.workspace import Workspace
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the root."""
-    app.command()(train)
+    app.command(cls=TrainCommand)(train)
     app.command()(evaluate)
     app.command()(recommend)
     app.command()(explain)
 
 
 def train(
-    model: Annotated[str, typer.Argument(help="popularity, bpr, lightgcn, kgat.")],
+    model: Annotated[str, typer.Argument(help="One of the models below.")],
     interactions: Annotated[Path, typer.Option(help="CSV, Parquet, RecBole .inter, KGCN or KGAT file.")],
     workspace: WorkspaceOption = None,
     positive_from: Annotated[

@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from typing import Literal as LiteralType
 
 from kg.errors import UsageError
+from recommender.models.settings import Settings, settings_of
 
 Need = LiteralType["graph", "times", "ratings", "item_texts", "item_vectors", "user_vectors", "friends"]
 NEEDS: Mapping[Need, str] = {
@@ -45,6 +46,10 @@ class ModelEntry:
     def model_class(self) -> Any:
         """Import the model's class."""
         return getattr(import_module(self.module), self.class_name)
+
+    def settings(self) -> Settings:
+        """The fields of the model's config with their defaults and notes; imports no model."""
+        return settings_of(self.module)
 
     def config_class(self) -> Any:
         """Import the class of its config: a frozen dataclass."""
@@ -117,6 +122,36 @@ _ENTRIES = (
         "Kgat",
         "attention over interactions and knowledge graph; reaches items that nobody had",
         "Wang et al., KDD 2019",
+        "graph",
+    ),
+    _entry(
+        "kgcn",
+        "Kgcn",
+        "convolution over an item's neighbours, weighed by what relations the user likes",
+        "Wang et al., WWW 2019",
+        "graph",
+    ),
+    _entry(
+        "kgin",
+        "Kgin",
+        "users' intents as mixtures of relations, and paths that keep their relations",
+        "Huang et al., WWW 2021",
+        "graph",
+    ),
+    _entry(
+        "dkn",
+        "Dkn",
+        "reads item texts, with the entities that they name; attention over what a user had",
+        "Wang et al., WWW 2018",
+        "graph",
+        "item_texts",
+    ),
+    _entry(
+        "hetemf",
+        "HeteMf",
+        "matrix factorisation that gives items alike in the graph like vectors",
+        "Yu et al., HINA at IJCAI 2013",
+        "ratings",
         "graph",
     ),
 )
