@@ -112,6 +112,14 @@ _ENTRIES = (
         "Rendle et al., UAI 2009",
     ),
     _entry(
+        "attributemap",
+        "AttributeMap",
+        "factors of items mapped from graph and text, in closed form; strong on cold items",
+        "Gantner et al., ICDM 2010",
+        "graph",
+        by_gradient=False,
+    ),
+    _entry(
         "lightgcn",
         "LightGcn",
         "vectors smoothed over the interactions; no knowledge graph",
@@ -122,6 +130,13 @@ _ENTRIES = (
         "Kgat",
         "attention over interactions and knowledge graph; reaches items that nobody had",
         "Wang et al., KDD 2019",
+        "graph",
+    ),
+    _entry(
+        "ripplenet",
+        "RippleNet",
+        "a candidate attends to the triples that spread from the user's items",
+        "Wang et al., CIKM 2018",
         "graph",
     ),
     _entry(
