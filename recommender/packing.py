@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from scipy import sparse
@@ -16,7 +16,9 @@ from recommender.index import top_k
 from recommender.models.base import Recommender
 from recommender.models.linear import LinearRecommender
 from recommender.models.popularity import Popularity
-from recommender.training import Trained
+
+if TYPE_CHECKING:
+    from recommender.training import Trained
 
 LIST_LENGTH = 200
 """How many items a bundle holds for each user where the model has no vectors to score with."""
@@ -64,8 +66,9 @@ def pack(
     """
     vectors = trained.model.vectors()
     indptr, items = history.by_user()
-    names = _item_names(history, item_names or {}, graph, snapshot)
-    described = None if graph is None or snapshot is None else _graph(trained, graph, snapshot, names)
+    names = name_items(history, item_names or {}, graph, snapshot)
+    own = trained.model.edge_weights()
+    described = None if graph is None or snapshot is None else explanation_graph(graph, snapshot, names, own)
     settings = {
         "config": asdict(trained.config),
         "best_epoch": trained.best_epoch,
@@ -123,12 +126,13 @@ def _lists(model: Recommender, history: Interactions) -> ItemRows:
     return ItemRows(ends, np.concatenate([i for i, _ in rows]), np.concatenate([v for _, v in rows]))
 
 
-def _item_names(
+def name_items(
     history: Interactions,
     given: Mapping[str, str],
     graph: JointGraph | None,
     snapshot: DescribedGraph | None,
 ) -> list[str]:
+    """What each item is called: as ``given``, else as its entity, else by its id."""
     names = []
     for number, identity in enumerate(history.item_ids):
         entity = -1 if graph is None else int(graph.entity[number])
@@ -137,17 +141,19 @@ def _item_names(
     return names
 
 
-def _graph(
-    trained: Trained, graph: JointGraph, snapshot: DescribedGraph, item_names: list[str]
+def explanation_graph(
+    graph: JointGraph, snapshot: DescribedGraph, item_names: list[str], own: Floats | None
 ) -> ExplanationGraph:
-    """The knowledge edges of the joint graph, entity nodes renumbered from 0."""
+    """The knowledge edges of the joint graph, entity nodes renumbered from 0.
+
+    ``own`` is what the edges of the joint graph weigh to the model, [n_edges]; all alike where not given.
+    """
     chosen = np.flatnonzero(graph.triple >= 0)
     head = graph.head[chosen] - graph.n_users
     tail = graph.tail[chosen] - graph.n_users
     triple = graph.triple[chosen]
     rows, edge = np.unique(triple, return_inverse=True)
     degree = np.bincount(head, minlength=graph.n_entities)
-    own = trained.model.edge_weights()
     strength = np.ones(len(chosen)) if own is None else own[chosen].astype(np.float64)
     strength /= np.maximum(np.bincount(head, strength, minlength=graph.n_entities), 1e-30)[head]
     weight = np.sqrt(strength * strength[_reverse(graph, chosen)]) * snapshot.confidence[triple]

@@ -2,8 +2,8 @@
 
 The factors are those of PureSVD (Cremonesi et al., RecSys 2010): ``X ≈ U Vᵀ`` of the training matrix, its
 ``n_factors`` largest singular values inside ``U``. A ridge regression over the items that were had maps the
-features ``F`` of an item to its factors, ``argmin |F W - V|² + strength |W|²``. An item that was had keeps its
-own factors, any other gets ``F W``: so the graph, and the text where there is one, recommend what nobody had.
+features ``F`` of an item to its factors, ``argmin |F W - V|² + strength |W|²``. An item that was had keeps
+its own factors, any other gets ``F W``: so graph and text recommend what nobody had.
 
 Features of the graph are the entities around an item, each weighted by ``sqrt(log(n_items / n))`` where ``n``
 items are beside it; one that is beside a single item joins nothing and is left out. Entities ``k`` hops away
