@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.data import Floats, Ints
+from recommender.data_report import gini
 from recommender.metrics import Values
 
 LONG_TAIL = 0.8
@@ -75,12 +76,7 @@ def serendipity(lists: Ints, hits: NDArray[np.bool_], expected: Ints) -> Values:
 
 def exposure_gini(lists: Ints, n_items: int) -> float:
     """Gini index of how often each item is shown: 0 where all alike, ``1 - 1 / n_items`` where it is one."""
-    shown = np.sort(np.bincount(lists[lists >= 0], minlength=n_items))
-    total = shown.sum()
-    if total == 0:
-        return float("nan")
-    rank = np.arange(1, n_items + 1)
-    return float((2 * rank - n_items - 1) @ shown / (n_items * total))
+    return gini(np.bincount(lists[lists >= 0], minlength=n_items))
 
 
 def group_gap(values: Values, groups: Ints) -> tuple[float, float]:

@@ -54,6 +54,21 @@ def last_split(interactions: Interactions, shares: tuple[float, float, float] = 
     return _split_by_place(interactions, _place_in_user(interactions, _times(interactions)), shares)
 
 
+def leave_last_split(interactions: Interactions) -> Split:
+    """Hold out the last pair of each user for the test and the one before it for validation.
+
+    A user with one pair keeps it for training, one with two gives none to validation. Raises
+    :class:`~kg.errors.UsageError` where the interactions carry no time.
+    """
+    place = _place_in_user(interactions, _times(interactions))
+    from_end = np.bincount(interactions.user, minlength=interactions.n_users)[interactions.user] - 1 - place
+    test = (from_end == 0) & (place > 0)
+    validation = (from_end == 1) & (place > 0)
+    return Split(
+        interactions.select(~test & ~validation), interactions.select(validation), interactions.select(test)
+    )
+
+
 def time_split(interactions: Interactions, shares: tuple[float, float, float] = SHARES) -> Split:
     """Cut all interactions at two moments, the same for everyone: nothing trains on what came later.
 
@@ -102,6 +117,30 @@ def hold_out_items(
     warm = interactions.select(~tested)
     inner = random_split(warm, rng, (1.0 - validation_share, validation_share, 0.0))
     return Split(inner.train, inner.validation, interactions.select(tested))
+
+
+def cold_user_split(
+    interactions: Interactions,
+    rng: np.random.Generator,
+    *,
+    cold_share: float = 0.2,
+    given_share: float = 0.5,
+) -> tuple[Split, Interactions]:
+    """Hold out a random share of the users altogether; validation is of the others.
+
+    Of each cold user a share of the pairs, at least one, is *given*: what is known of them when they come
+    (see :func:`recommender.growth.fold_in`). The rest is the test. Returns the split and the given pairs.
+    """
+    cold = rng.random(interactions.n_users) < cold_share
+    of_cold = cold[interactions.user]
+    warm = random_split(interactions.select(~of_cold), rng, (0.9, 0.1, 0.0))
+    place = _place_in_user(interactions, rng.random(len(interactions)))
+    n_of_user = np.bincount(interactions.user, minlength=interactions.n_users)[interactions.user]
+    given = of_cold & (place < np.maximum(1, np.floor(n_of_user * given_share)))
+    return (
+        Split(warm.train, warm.validation, interactions.select(of_cold & ~given)),
+        interactions.select(given),
+    )
 
 
 def _times(interactions: Interactions) -> Ints:

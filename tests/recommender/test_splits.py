@@ -11,8 +11,10 @@ from recommender.data import Interactions
 from recommender.splits import (
     Split,
     cold_item_split,
+    cold_user_split,
     hold_out_items,
     last_split,
+    leave_last_split,
     random_split,
     time_split,
 )
@@ -102,3 +104,27 @@ def test_what_cannot_be_split() -> None:
     whole = interactions()
     with pytest.raises(InputError, match="also in training"):
         Split(whole, whole.select(np.asarray([0])), whole.select(np.asarray([], dtype=np.int64)))
+
+
+def test_leave_last_takes_one_of_each_user() -> None:
+    rows = Interactions.of(list("aaabbc"), list("xyzxyx"), time=[3, 1, 2, 1, 2, 1])
+    split = leave_last_split(rows)
+    names = [
+        {(part.user_ids[u], part.item_ids[i]) for u, i in zip(part.user, part.item, strict=True)}
+        for part in (split.train, split.validation, split.test)
+    ]
+    assert names == [{("a", "y"), ("b", "x"), ("c", "x")}, {("a", "z")}, {("a", "x"), ("b", "y")}]
+
+
+def test_cold_users_are_in_no_training_and_give_something() -> None:
+    rng = np.random.default_rng(0)
+    users, items = rng.integers(0, 50, 600), rng.integers(0, 30, 600)
+    rows = Interactions.of([f"u{u}" for u in users], [f"i{i}" for i in items])
+    split, given = cold_user_split(rows, rng)
+    cold = np.unique(given.user)
+    assert 3 < len(cold) < 20
+    assert not np.isin(split.train.user, cold).any()
+    assert not np.isin(split.validation.user, cold).any()
+    assert np.isin(split.test.user, cold).all()
+    assert not np.isin(given.keys, split.test.keys).any()
+    assert len(split.train) + len(split.validation) + len(split.test) + len(given) == len(rows)
