@@ -7,10 +7,14 @@ on the device of its arguments and gives the same result each time on the CPU.
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 from recommender.data import Ints
 
@@ -22,6 +26,21 @@ def segment_sum(values: Tensor, indptr: Tensor) -> Tensor:
     [n_segments, dim]. An empty segment sums to 0.
     """
     result: Tensor = _SegmentSum.apply(values, indptr)  # type: ignore[no-untyped-call]
+    return result
+
+
+def segment_mean(values: Tensor, indptr: Tensor) -> Tensor:
+    """The mean of each segment, shaped as :func:`segment_sum`; 0 for an empty one."""
+    sizes = torch.diff(indptr).clamp(min=1).to(values.dtype)
+    return segment_sum(values, indptr) / (sizes if values.dim() == 1 else sizes[:, None])
+
+
+def segment_max(values: Tensor, indptr: Tensor) -> Tensor:
+    """The largest value of each segment, shaped as :func:`segment_sum`; 0 for an empty one.
+
+    Equal largest values share the gradient.
+    """
+    result: Tensor = _SegmentMax.apply(values, indptr)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -54,6 +73,21 @@ class _SegmentSum(torch.autograd.Function):
         return _spread(gradients[0].contiguous(), indptr), None
 
 
+class _SegmentMax(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, values: Tensor, indptr: Tensor) -> Tensor:
+        highest = _reduce(values, indptr, "max", float("-inf"))
+        chosen = (values == _spread(highest, indptr)).to(values.dtype)
+        context.save_for_backward(chosen, indptr)
+        return highest.masked_fill_(highest == float("-inf"), 0)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        chosen, indptr = context.saved_tensors
+        sharing = _reduce(chosen, indptr, "sum", 0.0).clamp_(min=1)
+        return chosen * _spread(gradients[0] / sharing, indptr), None
+
+
 class _SegmentSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, values: Tensor, indptr: Tensor) -> Tensor:
@@ -70,60 +104,127 @@ class _SegmentSoftmax(torch.autograd.Function):
         return weighted - result * _spread(_reduce(weighted, indptr, "sum", 0.0), indptr), None
 
 
-class SparseMatrix:
-    """A constant sparse matrix that multiplies dense ones; its transpose is sorted once and kept.
+class _Csr(NamedTuple):
+    """Rows of a sparse matrix: [n_rows + 1], [n_values], [n_values]."""
 
-    The values may be replaced (:meth:`set_values`) while the pattern stays. No gradient reaches the values.
+    indptr: Tensor
+    columns: Tensor
+    values: Tensor
+
+
+class SparseMatrix:
+    """A constant sparse matrix that multiplies dense ones; its transpose is made once, when first needed.
+
+    The values may be replaced (:meth:`set_values`) while the pattern stays, between a product and its
+    gradient excepted. No gradient reaches the values.
 
     *Shape:* [n_rows, n_columns], ``indptr`` [n_rows + 1], ``columns`` [n_values].
     """
 
-    def __init__(self, indptr: Ints, columns: Ints, shape: tuple[int, int], device: torch.device) -> None:
-        import numpy as np
-
+    def __init__(
+        self, indptr: Ints | Tensor, columns: Ints | Tensor, shape: tuple[int, int], device: torch.device
+    ) -> None:
         self.shape = shape
         self.n_values = len(columns)
-        self.indptr = torch.from_numpy(np.ascontiguousarray(indptr, dtype=np.int64)).to(device)
-        self._columns = torch.from_numpy(np.ascontiguousarray(columns, dtype=np.int64)).to(device)
-        order = np.argsort(columns, kind="stable")
-        rows = np.repeat(np.arange(shape[0]), np.diff(indptr))
-        counts = np.bincount(columns, minlength=shape[1])
-        transposed_indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        self._order = torch.from_numpy(order).to(device)
-        self._transposed_indptr = torch.from_numpy(transposed_indptr).to(device)
-        self._transposed_columns = torch.from_numpy(rows[order].astype(np.int64)).to(device)
-        self._forward: Tensor | None = None
-        self._backward: Tensor | None = None
+        self.indptr, self.columns = _indices(indptr, device), _indices(columns, device)
+        self._values: Tensor | None = None
+        self._order: Tensor | None = None
+        self._transposed: _Csr | None = None
 
     def set_values(self, values: Tensor) -> None:
         """Give the values in CSR order: [n_values]."""
-        values = values.detach()
-        with warnings.catch_warnings():
-            # torch announces on first use that its CSR tensors are in beta.
-            warnings.simplefilter("ignore", UserWarning)
-            self._forward = torch.sparse_csr_tensor(
-                self.indptr, self._columns, values, self.shape, check_invariants=False
-            )
-            self._backward = torch.sparse_csr_tensor(
-                self._transposed_indptr,
-                self._transposed_columns,
-                values[self._order],
-                (self.shape[1], self.shape[0]),
-                check_invariants=False,
-            )
+        self._values = values.detach()
+        if self._transposed is not None and self._order is not None:
+            self._transposed = self._transposed._replace(values=self._values[self._order])
 
     def __matmul__(self, dense: Tensor) -> Tensor:
-        assert self._forward is not None, "set_values comes first"
-        result: Tensor = _Multiply.apply(dense, self._forward, self._backward)  # type: ignore[no-untyped-call]
+        result: Tensor = _Multiply.apply(dense, self)  # type: ignore[no-untyped-call]
         return result
+
+    def multiply(self, dense: Tensor) -> Tensor:
+        """The product without its gradient: [n_columns, dim] -> [n_rows, dim]."""
+        return _product(self._csr(), dense, self.shape)
+
+    def multiply_transposed(self, dense: Tensor) -> Tensor:
+        """The transpose's product without its gradient: [n_rows, dim] -> [n_columns, dim]."""
+        if self._transposed is None:
+            self._transposed, self._order = _transpose(self._csr(), self.shape)
+        return _product(self._transposed, dense, self.shape[::-1])
+
+    def rows(self, wanted: Tensor) -> SparseMatrix:
+        """Only the rows ``wanted``, in this order: [n_wanted] -> a matrix of shape [n_wanted, n_columns]."""
+        indptr, columns, values = self._csr()
+        sizes = indptr[wanted + 1] - indptr[wanted]
+        ends = torch.cumsum(sizes, 0)
+        n_values = int(ends[-1]) if len(ends) else 0
+        places = torch.arange(n_values, device=indptr.device)
+        places += torch.repeat_interleave(indptr[wanted] - ends + sizes, sizes, output_size=n_values)
+        shape = (len(wanted), self.shape[1])
+        part = SparseMatrix(functional.pad(ends, (1, 0)), columns[places], shape, indptr.device)
+        part.set_values(values[places])
+        return part
+
+    def renumbered(self, place: Tensor, n_columns: int) -> SparseMatrix:
+        """The same rows over other columns: column ``c`` becomes ``place[c]``, which holds no two alike."""
+        moved = SparseMatrix(
+            self.indptr, place[self.columns], (self.shape[0], n_columns), self.indptr.device
+        )
+        moved.set_values(self._csr().values)
+        return moved
+
+    def _csr(self) -> _Csr:
+        assert self._values is not None, "set_values comes first"
+        return _Csr(self.indptr, self.columns, self._values)
 
 
 class _Multiply(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, dense: Tensor, matrix: Tensor, transposed: Tensor) -> Tensor:
-        context.transposed = transposed
-        return torch.mm(matrix, dense)
+    def forward(context: Any, dense: Tensor, matrix: SparseMatrix) -> Tensor:
+        context.matrix = matrix
+        return matrix.multiply(dense)
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return torch.mm(context.transposed, gradients[0].contiguous()), None, None
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return context.matrix.multiply_transposed(gradients[0]), None
+
+
+def _indices(given: Ints | Tensor, device: torch.device) -> Tensor:
+    """As 32-bit numbers, which take half the memory and are what the kernels are fastest with."""
+    tensor = given if isinstance(given, Tensor) else torch.from_numpy(np.ascontiguousarray(given))
+    return tensor.to(device, torch.int32)
+
+
+def _product(matrix: _Csr, dense: Tensor, shape: tuple[int, int]) -> Tensor:
+    dense = dense.contiguous()
+    if dense.device.type == "cpu":
+        # Four times as fast as a product with a CSR tensor: the rows to come are fetched ahead.
+        return functional.embedding_bag(
+            matrix.columns,
+            dense,
+            matrix.indptr,
+            mode="sum",
+            per_sample_weights=matrix.values,
+            include_last_offset=True,
+        )
+    with warnings.catch_warnings():
+        # torch announces on first use that its CSR tensors are in beta.
+        warnings.simplefilter("ignore", UserWarning)
+        tensor = torch.sparse_csr_tensor(*matrix, shape, check_invariants=False)
+    return torch.mm(tensor, dense)
+
+
+def _transpose(matrix: _Csr, shape: tuple[int, int]) -> tuple[_Csr, Tensor]:
+    """The transpose, and at which place of the matrix each of its values was."""
+    indptr, columns, values = matrix
+    if indptr.device.type == "cpu":
+        numbers = np.arange(len(columns), dtype=np.int32)
+        found = sparse.csr_array((numbers, columns.numpy(), indptr.numpy()), shape=shape).tocsc()
+        order, starts, rows = map(torch.from_numpy, (found.data, found.indptr, found.indices))
+    else:
+        order = torch.argsort(columns, stable=True)
+        counts = torch.bincount(columns, minlength=shape[1])
+        starts = functional.pad(torch.cumsum(counts, 0), (1, 0))
+        rows = torch.repeat_interleave(torch.diff(indptr))[order]
+    transposed = _Csr(_indices(starts, indptr.device), _indices(rows, indptr.device), values[order])
+    return transposed, order

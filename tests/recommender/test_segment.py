@@ -62,6 +62,18 @@ def test_sparse_product_and_its_gradient() -> None:
     assert (matrix @ values(4, 2) == 0).all()
 
 
+@pytest.mark.parametrize("kept", [[1, 0, 1, 1, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]])
+def test_a_thinned_matrix_is_the_matrix_with_zeros(kept: list[int]) -> None:
+    matrix, _ = sparse_matrix()
+    chosen = torch.tensor(kept, dtype=torch.bool)
+    weights = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0], dtype=torch.float64)
+    thin = matrix.thinned(chosen)
+    thin.set_values(weights[chosen])
+    matrix.set_values(weights * chosen)
+    assert torch.equal(thin @ values(4, 2), matrix @ values(4, 2))
+    assert torch.autograd.gradcheck(lambda x: thin @ x, values(4, 2).requires_grad_())
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_cuda_as_on_the_cpu() -> None:
