@@ -51,6 +51,11 @@ class PairSampler:
                 "every user has every item, so there is nothing to tell apart.", hint="Add items or users."
             )
 
+    @property
+    def usable_users(self) -> Ints:
+        """Users who have something, and not every candidate: [n_usable]."""
+        return np.flatnonzero(self._usable)
+
     def epoch(self, rng: np.random.Generator) -> tuple[Ints, Ints, Ints]:
         """One epoch's users, positives and negatives in random order: [n_rows] each."""
         if self._sample_by == "interaction":
