@@ -172,6 +172,25 @@ class SparseMatrix:
         moved.set_values(self._csr().values)
         return moved
 
+    def thinned(self, kept: Tensor) -> SparseMatrix:
+        """The same matrix with only the ``kept`` [n_values] places, whose values are still to be given.
+
+        A product costs what is kept, where zeros in place of what is not would cost the whole.
+        """
+        if self._transposed is None or self._order is None:
+            self._transposed, self._order = _transpose(self._csr(), self.shape)
+        of_transposed = kept[self._order]
+        thin = SparseMatrix(
+            _thin_rows(self.indptr, kept), self.columns[kept], self.shape, self.indptr.device
+        )
+        thin._transposed = _Csr(
+            _thin_rows(self._transposed.indptr, of_transposed),
+            self._transposed.columns[of_transposed],
+            self._transposed.values[:0],
+        )
+        thin._order = (torch.cumsum(kept, 0) - 1)[self._order[of_transposed]]
+        return thin
+
     def _csr(self) -> _Csr:
         assert self._values is not None, "set_values comes first"
         return _Csr(self.indptr, self.columns, self._values)
@@ -193,6 +212,10 @@ def _indices(given: Ints | Tensor, device: torch.device) -> Tensor:
     """As 32-bit numbers, which take half the memory and are what the kernels are fastest with."""
     tensor = given if isinstance(given, Tensor) else torch.from_numpy(np.ascontiguousarray(given))
     return tensor.to(device, torch.int32)
+
+
+def _thin_rows(indptr: Tensor, kept: Tensor) -> Tensor:
+    return functional.pad(torch.cumsum(kept, 0, dtype=torch.int32), (1, 0))[indptr]
 
 
 def _product(matrix: _Csr, dense: Tensor, shape: tuple[int, int]) -> Tensor:
