@@ -115,8 +115,8 @@ class _Csr(NamedTuple):
 class SparseMatrix:
     """A constant sparse matrix that multiplies dense ones; its transpose is made once, when first needed.
 
-    The values may be replaced (:meth:`set_values`) while the pattern stays, between a product and its
-    gradient excepted. No gradient reaches the values.
+    The values may be replaced (:meth:`set_values`) while the pattern stays, though not between a product and
+    its gradient. No gradient reaches the values.
 
     *Shape:* [n_rows, n_columns], ``indptr`` [n_rows + 1], ``columns`` [n_values].
     """
@@ -128,14 +128,11 @@ class SparseMatrix:
         self.n_values = len(columns)
         self.indptr, self.columns = _indices(indptr, device), _indices(columns, device)
         self._values: Tensor | None = None
-        self._order: Tensor | None = None
         self._transposed: _Csr | None = None
 
     def set_values(self, values: Tensor) -> None:
         """Give the values in CSR order: [n_values]."""
-        self._values = values.detach()
-        if self._transposed is not None and self._order is not None:
-            self._transposed = self._transposed._replace(values=self._values[self._order])
+        self._values, self._transposed = values.detach(), None
 
     def __matmul__(self, dense: Tensor) -> Tensor:
         result: Tensor = _Multiply.apply(dense, self)  # type: ignore[no-untyped-call]
@@ -148,48 +145,32 @@ class SparseMatrix:
     def multiply_transposed(self, dense: Tensor) -> Tensor:
         """The transpose's product without its gradient: [n_rows, dim] -> [n_columns, dim]."""
         if self._transposed is None:
-            self._transposed, self._order = _transpose(self._csr(), self.shape)
-        return _product(self._transposed, dense, self.shape[::-1])
+            self._transposed = _transpose(self._csr(), self.shape)
+        return _product(self._transposed, dense, (self.shape[1], self.shape[0]))
 
     def rows(self, wanted: Tensor) -> SparseMatrix:
         """Only the rows ``wanted``, in this order: [n_wanted] -> a matrix of shape [n_wanted, n_columns]."""
         indptr, columns, values = self._csr()
-        sizes = indptr[wanted + 1] - indptr[wanted]
-        ends = torch.cumsum(sizes, 0)
-        n_values = int(ends[-1]) if len(ends) else 0
-        places = torch.arange(n_values, device=indptr.device)
-        places += torch.repeat_interleave(indptr[wanted] - ends + sizes, sizes, output_size=n_values)
+        starts = indptr[wanted]
+        sizes = indptr[wanted + 1] - starts
+        part_indptr = functional.pad(torch.cumsum(sizes, 0, dtype=torch.int32), (1, 0))
+        places = _ranges(starts, sizes, int(part_indptr[-1]))
         shape = (len(wanted), self.shape[1])
-        part = SparseMatrix(functional.pad(ends, (1, 0)), columns[places], shape, indptr.device)
-        part.set_values(values[places])
+        part = SparseMatrix(part_indptr, columns.index_select(0, places), shape, indptr.device)
+        part.set_values(values.index_select(0, places))
         return part
 
+    def thinned(self, kept: Tensor) -> SparseMatrix:
+        """The pattern with only the ``kept`` values, which are to be set: [n_values] of booleans."""
+        indptr = functional.pad(torch.cumsum(kept, 0, dtype=torch.int32), (1, 0)).index_select(0, self.indptr)
+        return SparseMatrix(indptr, self.columns[kept], self.shape, indptr.device)
+
     def renumbered(self, place: Tensor, n_columns: int) -> SparseMatrix:
-        """The same rows over other columns: column ``c`` becomes ``place[c]``, which holds no two alike."""
-        moved = SparseMatrix(
-            self.indptr, place[self.columns], (self.shape[0], n_columns), self.indptr.device
-        )
+        """The same rows over other columns: ``c`` becomes ``place[c]``, each of its own."""
+        columns = place.index_select(0, self.columns)
+        moved = SparseMatrix(self.indptr, columns, (self.shape[0], n_columns), columns.device)
         moved.set_values(self._csr().values)
         return moved
-
-    def thinned(self, kept: Tensor) -> SparseMatrix:
-        """The same matrix with only the ``kept`` [n_values] places, whose values are still to be given.
-
-        A product costs what is kept, where zeros in place of what is not would cost the whole.
-        """
-        if self._transposed is None or self._order is None:
-            self._transposed, self._order = _transpose(self._csr(), self.shape)
-        of_transposed = kept[self._order]
-        thin = SparseMatrix(
-            _thin_rows(self.indptr, kept), self.columns[kept], self.shape, self.indptr.device
-        )
-        thin._transposed = _Csr(
-            _thin_rows(self._transposed.indptr, of_transposed),
-            self._transposed.columns[of_transposed],
-            self._transposed.values[:0],
-        )
-        thin._order = (torch.cumsum(kept, 0) - 1)[self._order[of_transposed]]
-        return thin
 
     def _csr(self) -> _Csr:
         assert self._values is not None, "set_values comes first"
@@ -237,17 +218,22 @@ def _product(matrix: _Csr, dense: Tensor, shape: tuple[int, int]) -> Tensor:
     return torch.mm(tensor, dense)
 
 
-def _transpose(matrix: _Csr, shape: tuple[int, int]) -> tuple[_Csr, Tensor]:
-    """The transpose, and at which place of the matrix each of its values was."""
+def _ranges(starts: Tensor, sizes: Tensor, total: int) -> Tensor:
+    """``starts[i], starts[i] + 1, ..`` for each i, ``sizes[i]`` of them: [total]."""
+    shift = starts - torch.cumsum(sizes, 0, dtype=torch.int32) + sizes
+    return torch.repeat_interleave(shift, sizes, output_size=total).add_(
+        torch.arange(total, dtype=torch.int32, device=starts.device)
+    )
+
+
+def _transpose(matrix: _Csr, shape: tuple[int, int]) -> _Csr:
     indptr, columns, values = matrix
-    if indptr.device.type == "cpu":
-        numbers = np.arange(len(columns), dtype=np.int32)
-        found = sparse.csr_array((numbers, columns.numpy(), indptr.numpy()), shape=shape).tocsc()
-        order, starts, rows = map(torch.from_numpy, (found.data, found.indptr, found.indices))
-    else:
-        order = torch.argsort(columns, stable=True)
-        counts = torch.bincount(columns, minlength=shape[1])
-        starts = functional.pad(torch.cumsum(counts, 0), (1, 0))
-        rows = torch.repeat_interleave(torch.diff(indptr))[order]
-    transposed = _Csr(_indices(starts, indptr.device), _indices(rows, indptr.device), values[order])
-    return transposed, order
+    if indptr.device.type == "cpu":  # by counting, in linear time, where torch would sort
+        arrays = (values.numpy(), columns.numpy(), indptr.numpy())
+        found = sparse.csr_array(arrays, shape=shape).tocsc()
+        return _Csr(*(torch.from_numpy(part) for part in (found.indptr, found.indices, found.data)))
+    order = torch.argsort(columns, stable=True)
+    counts = torch.bincount(columns, minlength=shape[1])
+    starts = functional.pad(torch.cumsum(counts, 0, dtype=torch.int32), (1, 0))
+    rows = torch.repeat_interleave(torch.diff(indptr))[order].to(torch.int32)
+    return _Csr(starts, rows, values[order])
