@@ -37,6 +37,8 @@ class ModelEntry:
     source: str
     needs: frozenset[Need] = frozenset()
     by_gradient: bool = True
+    uses_graph: bool = False
+    """Whether it takes a knowledge graph where there is one, and does without where there is none."""
 
     @property
     def needs_graph(self) -> bool:
@@ -126,6 +128,13 @@ _ENTRIES = (
         "He et al., SIGIR 2020",
     ),
     _entry(
+        "cke",
+        "Cke",
+        "matrix factorisation beside a factorisation of the graph; the simplest use of a graph",
+        "Zhang et al., KDD 2016",
+        "graph",
+    ),
+    _entry(
         "kgat",
         "Kgat",
         "attention over interactions and knowledge graph; reaches items that nobody had",
@@ -144,6 +153,13 @@ _ENTRIES = (
         "Kgcn",
         "convolution over an item's neighbours, weighed by what relations the user likes",
         "Wang et al., WWW 2019",
+        "graph",
+    ),
+    _entry(
+        "intentgc",
+        "IntentGc",
+        "convolution among items, and among users, that share entities; cosine score",
+        "Zhao et al., KDD 2019",
         "graph",
     ),
     _entry(
@@ -168,6 +184,23 @@ _ENTRIES = (
         "Yu et al., HINA at IJCAI 2013",
         "ratings",
         "graph",
+    ),
+    _entry(
+        "ksr",
+        "Ksr",
+        "GRU over the history with a memory of what its items have under each relation",
+        "Huang et al., SIGIR 2018",
+        "graph",
+        "times",
+    ),
+    _entry(
+        "semrec",
+        "SemRec",
+        "ratings of users who rated alike, along weighted meta-paths",
+        "Shi et al., CIKM 2015",
+        "ratings",
+        by_gradient=False,
+        uses_graph=True,
     ),
 )
 MODELS: Mapping[str, ModelEntry] = {entry.name: entry for entry in _ENTRIES}
