@@ -184,7 +184,7 @@ class _Multiply(torch.autograd.Function):
         return matrix.multiply(dense)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         return context.matrix.multiply_transposed(gradients[0]), None
 
@@ -193,10 +193,6 @@ def _indices(given: Ints | Tensor, device: torch.device) -> Tensor:
     """As 32-bit numbers, which take half the memory and are what the kernels are fastest with."""
     tensor = given if isinstance(given, Tensor) else torch.from_numpy(np.ascontiguousarray(given))
     return tensor.to(device, torch.int32)
-
-
-def _thin_rows(indptr: Tensor, kept: Tensor) -> Tensor:
-    return functional.pad(torch.cumsum(kept, 0, dtype=torch.int32), (1, 0))[indptr]
 
 
 def _product(matrix: _Csr, dense: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from recommender.segment import SparseMatrix, segment_softmax, segment_sum
+from recommender.segment import SparseMatrix, segment_max, segment_mean, segment_softmax, segment_sum
 
 INDPTR = torch.tensor([0, 2, 2, 5, 6, 6])  # segments 1 and 4 are empty
 
@@ -39,9 +39,30 @@ def test_sum_equals_a_loop() -> None:
     assert torch.allclose(segment_sum(given, INDPTR), expected)
 
 
+@pytest.mark.parametrize("shape", [(6,), (6, 3)])
+def test_mean_and_max_equal_a_loop_and_empty_segments_give_0(shape: tuple[int, ...]) -> None:
+    given = values(*shape)
+    zero = torch.zeros(shape[1:], dtype=torch.float64)
+    parts = [given[a:b] for a, b in pairwise(INDPTR.tolist())]
+    means = torch.stack([part.mean(dim=0) if len(part) else zero for part in parts])
+    maxima = torch.stack([part.amax(dim=0) if len(part) else zero for part in parts])
+    assert torch.allclose(segment_mean(given, INDPTR), means, atol=1e-12)
+    assert torch.equal(segment_max(given, INDPTR), maxima)
+
+
+def test_equal_maxima_share_the_gradient() -> None:
+    given = torch.tensor([2.0, 2.0, 1.0, 3.0, 0.0, 5.0], requires_grad=True)
+    segment_max(given, INDPTR).sum().backward()
+    assert given.grad is not None
+    assert given.grad.tolist() == [0.5, 0.5, 0, 1, 0, 1]
+
+
 def test_gradients_are_exact() -> None:
     assert torch.autograd.gradcheck(lambda v: segment_softmax(v, INDPTR), values(6).requires_grad_())
-    assert torch.autograd.gradcheck(lambda v: segment_sum(v, INDPTR), values(6, 2).requires_grad_())
+    for operation in (segment_sum, segment_mean, segment_max):
+        for shape in ((6,), (6, 2)):
+            given = values(*shape).requires_grad_()
+            assert torch.autograd.gradcheck(lambda v, of=operation: of(v, INDPTR), given)
 
 
 def sparse_matrix(device: str = "cpu") -> tuple[SparseMatrix, torch.Tensor]:
@@ -72,6 +93,31 @@ def test_a_thinned_matrix_is_the_matrix_with_zeros(kept: list[int]) -> None:
     matrix.set_values(weights * chosen)
     assert torch.equal(thin @ values(4, 2), matrix @ values(4, 2))
     assert torch.autograd.gradcheck(lambda x: thin @ x, values(4, 2).requires_grad_())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_some_rows_over_other_columns_equal_the_dense_ones(seed: int) -> None:
+    """Hubs, empty rows, rows asked for twice, and the gradient of what is left."""
+    rng = np.random.default_rng(seed)
+    sizes = np.where(rng.random(20) < 0.3, 0, (30 * rng.random(20) ** 3).astype(np.int64) + 1)
+    indptr = np.concatenate([[0], np.cumsum(sizes)])
+    columns = rng.integers(0, 12, indptr[-1])
+    weights = torch.from_numpy(rng.random(indptr[-1]))
+    matrix = SparseMatrix(indptr, columns, (20, 12), torch.device("cpu"))
+    matrix.set_values(weights)
+    dense = torch.zeros(20, 12, dtype=torch.float64)
+    rows = torch.from_numpy(np.repeat(np.arange(20), sizes))
+    dense.index_put_((rows, torch.from_numpy(columns)), weights, accumulate=True)
+    wanted = torch.from_numpy(rng.integers(0, 20, 9))
+    part, x = matrix.rows(wanted), values(12, 3)
+    assert part.shape == (9, 12)
+    assert torch.allclose(part @ x, dense[wanted] @ x, atol=1e-12)
+    assert torch.allclose(part.multiply_transposed(values(9, 2)), dense[wanted].T @ values(9, 2), atol=1e-12)
+    assert torch.autograd.gradcheck(lambda given: part @ given, values(12, 3).requires_grad_())
+    place = torch.from_numpy(rng.permutation(15)[:12])
+    moved = torch.zeros(15, 3, dtype=torch.float64).index_copy_(0, place, x)
+    assert torch.allclose(part.renumbered(place, 15) @ moved, part @ x, atol=1e-12)
+    assert (matrix.rows(wanted[:0]) @ x).shape == (0, 3)
 
 
 @pytest.mark.gpu
