@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kg.errors import ConfigurationError, UsageError
+from loregraph.figures import model_rows, slice_rows
+from loregraph.side_data import SideFiles, gather
 from loregraph.workspace import LATEST, Workspace
-from recommender.models.registry import find_model
+from recommender.models.registry import ModelEntry, find_model
 from recommender.readers import read_interactions
 
 if TYPE_CHECKING:
@@ -23,18 +25,18 @@ if TYPE_CHECKING:
     from recommender.data import Interactions
     from recommender.evaluate import Ranking
     from recommender.graph import JointGraph
+    from recommender.models.base import SideData
     from recommender.splits import Split
     from recommender.training import Progress, Trained
 
-BASELINES = ("popularity", "bpr")
-"""What stands beside every model: what most users had, and matrix factorisation."""
+BASELINES = ("popularity", "ease", "bpr")
+"""What stands beside every model: what most users had, the best linear model, and matrix factorisation."""
 
 HOPS_AT_MOST = 3
 """Entities farther from every item reach no item through the three layers that models have."""
 
-SHOWN_METRICS = ("ndcg", "recall", "hit")
 _BUNDLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-SPLITS = ("random", "last", "time")
+SPLITS = ("random", "last", "leave-last", "time", "cold-item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,15 @@ class TrainingRequest:
     device: str = "auto"
     threads: int = 1
     name: str | None = None
+    files: SideFiles = field(default_factory=SideFiles)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingReport:
-    """The test figures, one row a model, and where the bundle is."""
+    """The test figures, one row a model, what the data is like, and where the bundle is."""
 
     rows: list[dict[str, Any]]
+    data: Mapping[str, Any]
     bundle: Path
 
 
@@ -70,6 +74,8 @@ def train_bundle(
     :class:`~kg.errors.InputError` for unusable interactions, :class:`~kg.errors.TrainingError` where training
     cannot go on.
     """
+    from recommender.data_report import describe, describe_split
+
     entry = find_model(request.model)
     entry.configure(request.settings)  # a wrong setting is told before anything is read
     name = request.name or request.model
@@ -83,43 +89,68 @@ def train_bundle(
                 where=str(workspace.links_path),
                 hint="Run `lore link ITEMS` first.",
             )
-        interactions = read_interactions(
-            request.interactions, positive_from=request.positive_from, catalogue=sorted(links)
-        )
+        rated, interactions = _read(request, entry, sorted(links))
         split = _split(interactions, request)
         snapshot, graph = _graph(ledger, split, links)
+    side = gather(entry, workspace, interactions, rated, request.files, snapshot, links)
     rankings: dict[str, Ranking] = {}
     trained = None
     for one in [*(baseline for baseline in BASELINES if baseline != request.model), request.model]:
-        trained = _train(one, split, graph, workspace, request, progress)
+        trained = _train(one, split, graph, side, workspace, request, progress)
         rankings[one] = _test(trained, split, request.seed)
     assert trained is not None
-    rows = _rows(rankings, request.model, request.seed)
+    rows = model_rows(rankings, split, request.model, request.seed)
+    data = {**describe(interactions), **describe_split(split)}
+    metrics = {
+        "rows": rows,
+        "slices": slice_rows(rankings[request.model], trained.model, split, request.seed),
+        "split": request.split,
+        "data": data,
+    }
     path = workspace.bundles_path / name
-    _write(path, trained, interactions, snapshot, graph, {"rows": rows, "split": request.split})
+    _write(path, trained, interactions, snapshot, graph, metrics)
     workspace.latest_path.write_text(path.name + "\n", encoding="utf-8")
-    return TrainingReport(rows, path)
+    return TrainingReport(rows, data, path)
 
 
-def figures_of(bundle: Path) -> list[dict[str, Any]]:
-    """The test figures that a bundle carries, its baselines' among them.
+def metrics_of(bundle: Path) -> Mapping[str, Any]:
+    """What a bundle keeps of its test: ``rows`` of models, ``slices``, the ``split``, and the ``data``.
 
     Raises :class:`~kg.errors.BundleError` where the bundle cannot be read.
     """
     from recommender.bundle import open_bundle
 
-    rows: list[dict[str, Any]] = open_bundle(bundle).metrics["rows"]
-    return rows
+    return open_bundle(bundle).metrics
+
+
+def _read(
+    request: TrainingRequest, entry: ModelEntry, catalogue: list[str]
+) -> tuple[Interactions | None, Interactions]:
+    """All ratings, where the model or the threshold asks for them, and the positive interactions."""
+    if request.positive_from is None:
+        found = read_interactions(request.interactions, catalogue=catalogue)
+        return (found if "ratings" in entry.needs else None), found
+    rated = read_interactions(request.interactions, catalogue=catalogue)
+    positive = read_interactions(
+        request.interactions, positive_from=request.positive_from, catalogue=catalogue
+    )
+    return rated, positive
 
 
 def _split(interactions: Interactions, request: TrainingRequest) -> Split:
-    from recommender.splits import last_split, random_split, time_split
+    from recommender import splits
 
-    if request.split == "random":
-        return random_split(interactions, np.random.default_rng(request.seed))
-    if request.split in ("last", "time"):
-        return (last_split if request.split == "last" else time_split)(interactions)
-    raise UsageError(f"there is no split {request.split!r}.", hint=f"Known: {', '.join(SPLITS)}.")
+    if request.split not in SPLITS:
+        raise UsageError(f"there is no split {request.split!r}.", hint=f"Known: {', '.join(SPLITS)}.")
+    rng = np.random.default_rng(request.seed)
+    by_name: dict[str, Callable[[], Split]] = {
+        "random": lambda: splits.random_split(interactions, rng),
+        "last": lambda: splits.last_split(interactions),
+        "leave-last": lambda: splits.leave_last_split(interactions),
+        "time": lambda: splits.time_split(interactions),
+        "cold-item": lambda: splits.cold_item_split(interactions, rng),
+    }
+    return by_name[request.split]()
 
 
 def _graph(
@@ -138,6 +169,7 @@ def _train(
     name: str,
     split: Split,
     graph: JointGraph | None,
+    side: SideData,
     workspace: Workspace,
     request: TrainingRequest,
     progress: Callable[[str], None],
@@ -158,7 +190,14 @@ def _train(
     run = workspace.root / "runs" / f"{name}-{_fingerprint(split, graph, request)[:12]}"
     settings = request.settings if name == request.model else None
     trained = train(
-        name, split, graph=graph, model_options=settings, options=options, run_folder=run, progress=show
+        name,
+        split,
+        graph=graph,
+        side=side,
+        model_options=settings,
+        options=options,
+        run_folder=run,
+        progress=show,
     )
     # The record of the run stays; the weights are in the bundle.
     shutil.rmtree(run / "checkpoint", ignore_errors=True)
@@ -182,24 +221,6 @@ def _test(trained: Trained, split: Split, seed: int) -> Ranking:
     from recommender.evaluate import evaluate
 
     return evaluate(trained.model, split.test, seen=[split.train, split.validation], seed=seed)
-
-
-def _rows(rankings: Mapping[str, Ranking], model: str, seed: int) -> list[dict[str, Any]]:
-    rows = []
-    for name, ranking in rankings.items():
-        rng = np.random.default_rng(seed)
-        row: dict[str, Any] = {"model": name}
-        for metric in SHOWN_METRICS:
-            found = ranking.interval(metric, rng)
-            row[f"{metric}@{ranking.k}"] = round(found.mean, 4)
-            row[f"{metric}@{ranking.k} 95%"] = f"{found.low:.4f}-{found.high:.4f}"
-        row[f"coverage@{ranking.k}"] = round(ranking.coverage, 4)
-        gain = None if name == model else rankings[model].gain_over(ranking, "ndcg", rng)
-        row[f"{model} gains"] = (
-            "" if gain is None else f"{gain.mean:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
-        )
-        rows.append(row)
-    return rows
 
 
 def _write(

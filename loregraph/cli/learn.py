@@ -1,4 +1,4 @@
-"""Commands that learn and recommend: train, evaluate, recommend, explain."""
+"""Commands that learn and recommend: train, evaluate, refresh, recommend, explain."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from loregraph.cli.output import (
     end_progress,
     next_step,
     print_json,
+    print_pairs,
     print_path,
     print_rows,
     progress_line,
@@ -25,6 +26,7 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the root."""
     app.command(cls=TrainCommand)(train)
     app.command()(evaluate)
+    app.command()(refresh)
     app.command()(recommend)
     app.command()(explain)
 
@@ -37,8 +39,18 @@ def train(
         float | None, typer.Option(help="Ratings at or above this are positive; all rows where not set.")
     ] = None,
     split: Annotated[
-        str, typer.Option(help="How to hold out: random, last (each user's last) or time.")
+        str,
+        typer.Option(
+            help="How to hold out: random, last (each user's last tenth), leave-last (each user's last one),"
+            " time (one moment for all) or cold-item (whole items)."
+        ),
     ] = "random",
+    texts: Annotated[
+        Path | None, typer.Option(help="CSV or JSON lines of item_id and text, for models that read.")
+    ] = None,
+    friends: Annotated[
+        Path | None, typer.Option(help="CSV of user_id and friend_id, for models that ask who knows whom.")
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="At most this many; the model's default if not set.", min=1)
     ] = None,
@@ -54,6 +66,7 @@ def train(
     json_: JsonOption = False,
 ) -> None:
     """Train a recommender on interactions and the graph; test it beside its baselines; write a bundle."""
+    from loregraph.side_data import SideFiles
     from loregraph.training_run import TrainingRequest, train_bundle
 
     request = TrainingRequest(
@@ -67,25 +80,74 @@ def train(
         device=device,
         threads=threads,
         name=name,
+        files=SideFiles(texts, friends),
     )
     try:
         report = train_bundle(Workspace.find(workspace), request, progress_line)
     finally:
         end_progress()
     print_rows(report.rows, as_json=json_)
+    data = report.data
+    say(
+        f"data: {data['interactions']} interactions of {data['users']} users with {data['items']} items,"
+        f" popularity Gini {data['popularity_gini']:.2f}, {data['duplicate_rows']} duplicate rows;"
+        f" {data['cold_test_items']} tested items are cold."
+    )
     say(f"bundle: {report.bundle}")
-    next_step("lore recommend USER", workspace)
+    next_step("lore evaluate --compare", workspace)
 
 
 def evaluate(
     workspace: WorkspaceOption = None,
     bundle: BundleOption = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Beside popularity, EASE and matrix factorisation.")
+    ] = False,
     json_: JsonOption = False,
 ) -> None:
-    """Print the test figures of a bundle, with the baselines of the same run and the intervals of each."""
-    from loregraph.training_run import figures_of
+    """Print the test figures of a bundle by groups of users and items, or beside its baselines."""
+    from loregraph.training_run import metrics_of
 
-    print_rows(figures_of(Workspace.find(workspace).bundle(bundle)), as_json=json_)
+    metrics = metrics_of(Workspace.find(workspace).bundle(bundle))
+    if compare:
+        print_rows(metrics["rows"], as_json=json_)
+        next_step("lore recommend USER", workspace)
+        return
+    own = {**metrics["rows"][-1], "split": metrics["split"]}
+    if json_:
+        print_json({"figures": own, "slices": metrics["slices"], "data": metrics["data"]})
+        return
+    print_pairs({name: value for name, value in own.items() if value != ""}, as_json=False)
+    print()
+    print_rows(metrics["slices"], as_json=False)
+    next_step("lore evaluate --compare", workspace)
+
+
+def refresh(
+    interactions: Annotated[Path, typer.Option(help="All interactions, the earlier ones too.")],
+    workspace: WorkspaceOption = None,
+    bundle: BundleOption = None,
+    positive_from: Annotated[
+        float | None, typer.Option(help="As in the training: ratings at or above this are positive.")
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Bring a bundle up to date with new users, items and facts, without training it again.
+
+    New users are folded in from what they had, new items mapped through what the graph says of them. The
+    test figures stay those of the training.
+    """
+    from loregraph.refreshing import refresh_bundle
+
+    found = Workspace.find(workspace)
+    growth = refresh_bundle(found, found.bundle(bundle), interactions, positive_from)
+    counts = {
+        "new_users": growth.new_users,
+        "moved_users": growth.moved_users,
+        "new_items": growth.new_items,
+        "unmapped_items": growth.unmapped_items,
+    }
+    print_pairs(counts, as_json=json_)
     next_step("lore recommend USER", workspace)
 
 

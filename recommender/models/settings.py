@@ -27,21 +27,36 @@ class Settings:
 
 
 def settings_of(module: str) -> Settings:
-    """The config of the model in ``module``."""
+    """The config of the model in ``module``, with the fields that it inherits first."""
+    return _read(module, "Config")
+
+
+def _read(module: str, name: str) -> Settings:
     spec = find_spec(module)
     assert spec is not None
     assert spec.origin is not None
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    config = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Config")
-    fields = []
+    config = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
+    if config is None:
+        return _read(_imported_from(tree, name), name)
+    fields: dict[str, Setting] = {}
+    for base in config.bases:
+        if isinstance(base, ast.Name):
+            fields |= {field.name: field for field in _read(module, base.id).fields}
     for node, following in zip(config.body, [*config.body[1:], None], strict=True):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
-            fields.append(
-                Setting(
-                    node.target.id, ast.unparse(node.annotation), ast.unparse(node.value), _text(following)
-                )
-            )
-    return Settings(_text(config.body[0]), tuple(fields))
+            written = ast.unparse(node.annotation), ast.unparse(node.value)
+            fields[node.target.id] = Setting(node.target.id, *written, _text(following))
+    return Settings(_text(config.body[0]), tuple(fields.values()))
+
+
+def _imported_from(tree: ast.Module, name: str) -> str:
+    """The module that ``tree`` has ``name`` from."""
+    return next(
+        str(node.module)
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names)
+    )
 
 
 def _text(node: ast.stmt | None) -> str:
