@@ -59,8 +59,8 @@ class Config:
     """TransE's, as :func:`~recommender.models.translation.train_transe` has it."""
     learning_rate: float = 1e-3
     penalty: float = 1e-3
-    """On half the squared filters and transformation. Theirs is .01, from which nothing is learnt here: AUC on
-    the planted texts is .54 in place of .999."""
+    """On half the squared filters and transformation. Theirs is .01, from which nothing is learnt here: AUC
+    on the planted texts is .54 in place of .999."""
     batch_size: int = 128
     epochs: int = 50
     """Our choice: validation stops earlier."""
@@ -230,11 +230,11 @@ class _Texts:
             own = graph.n_users + np.arange(len(cut))
             node = np.where(np.arange(n_positions) < n_named[:, None], own[:, None], node)
         else:
-            item = np.repeat(mentions.item, mentions.n_words)
-            first = np.repeat(np.cumsum(mentions.n_words) - mentions.n_words, mentions.n_words)
-            place = np.repeat(mentions.start, mentions.n_words) + np.arange(len(item)) - first
+            named = np.repeat(mentions.item, mentions.n_words)
+            before = np.repeat(np.cumsum(mentions.n_words) - mentions.n_words, mentions.n_words)
+            place = np.repeat(mentions.start, mentions.n_words) + np.arange(len(named)) - before
             read = place < config.words
-            node[item[read], place[read]] = np.repeat(mentions.node, mentions.n_words)[read]
+            node[named[read], place[read]] = np.repeat(mentions.node, mentions.n_words)[read]
         nodes, entity = np.unique(node, return_inverse=True)
         n_unnamed = int((nodes < 0).sum())
         entities = entity.reshape(node.shape).astype(np.int64) + 1 - n_unnamed

@@ -149,6 +149,13 @@ _ENTRIES = (
         "graph",
     ),
     _entry(
+        "akupm",
+        "Akupm",
+        "self-attention within the sets of entities that a user's items lead to",
+        "Tang et al., KDD 2019",
+        "graph",
+    ),
+    _entry(
         "kgcn",
         "Kgcn",
         "convolution over an item's neighbours, weighed by what relations the user likes",
@@ -201,6 +208,14 @@ _ENTRIES = (
         "ratings",
         by_gradient=False,
         uses_graph=True,
+    ),
+    _entry(
+        "kar",
+        "Kar",
+        "click model with what a language model knows of users and items as two more fields",
+        "Xi et al., RecSys 2024",
+        "item_vectors",
+        "user_vectors",
     ),
 )
 MODELS: Mapping[str, ModelEntry] = {entry.name: entry for entry in _ENTRIES}
