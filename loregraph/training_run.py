@@ -6,7 +6,7 @@ import hashlib
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,15 +54,17 @@ class TrainingRequest:
     threads: int = 1
     name: str | None = None
     files: SideFiles = field(default_factory=SideFiles)
+    trials: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingReport:
-    """The test figures, one row a model, what the data is like, and where the bundle is."""
+    """The test figures, one row a model, what the data is like, where the bundle is, settings searched."""
 
     rows: list[dict[str, Any]]
     data: Mapping[str, Any]
     bundle: Path
+    found: Mapping[str, Any] = field(default_factory=dict)
 
 
 def train_bundle(
@@ -93,6 +95,8 @@ def train_bundle(
         split = _split(interactions, request)
         snapshot, graph = _graph(ledger, split, links)
     side = gather(entry, workspace, interactions, rated, request.files, snapshot, links)
+    found = _search(split, graph, side, request, progress)
+    request = replace(request, settings={**request.settings, **found})
     rankings: dict[str, Ranking] = {}
     trained = None
     for one in [*(baseline for baseline in BASELINES if baseline != request.model), request.model]:
@@ -110,7 +114,7 @@ def train_bundle(
     path = workspace.bundles_path / name
     _write(path, trained, interactions, snapshot, graph, metrics)
     workspace.latest_path.write_text(path.name + "\n", encoding="utf-8")
-    return TrainingReport(rows, data, path)
+    return TrainingReport(rows, data, path, found)
 
 
 def metrics_of(bundle: Path) -> Mapping[str, Any]:
@@ -163,6 +167,39 @@ def _graph(
         return None, None
     snapshot = Snapshot.of(ledger)
     return snapshot, JointGraph.build(split, snapshot, links, within_hops=HOPS_AT_MOST)
+
+
+def _search(
+    split: Split,
+    graph: JointGraph | None,
+    side: SideData,
+    request: TrainingRequest,
+    progress: Callable[[str], None],
+) -> Mapping[str, Any]:
+    """The best settings of as many trials as were asked for; what somebody set stays."""
+    if not request.trials:
+        return {}
+    import torch
+
+    from recommender.search import Trial, search
+    from recommender.training import Options
+
+    torch.set_num_threads(request.threads)
+
+    def show(number: int, trial: Trial) -> None:
+        progress(f"{request.model}: trial {number}/{request.trials}, validation {trial.validation:.4f}")
+
+    trials = search(
+        request.model,
+        split,
+        graph,
+        n_trials=request.trials,
+        side=side,
+        fixed=request.settings,
+        options=Options(epochs=request.epochs, seed=request.seed, device=request.device),
+        progress=show,
+    )
+    return trials[0].settings
 
 
 def _train(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -57,6 +58,10 @@ def train(
     setting: Annotated[
         list[str] | None, typer.Option("--set", "-s", help="A setting of the model, name=value, repeatable.")
     ] = None,
+    trials: Annotated[
+        int,
+        typer.Option(help="Search the settings first, this many trainings, on the validation part.", min=0),
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Makes the run repeatable.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[
@@ -81,6 +86,7 @@ def train(
         threads=threads,
         name=name,
         files=SideFiles(texts, friends),
+        trials=trials,
     )
     try:
         report = train_bundle(Workspace.find(workspace), request, progress_line)
@@ -93,6 +99,11 @@ def train(
         f" popularity Gini {data['popularity_gini']:.2f}, {data['duplicate_rows']} duplicate rows;"
         f" {data['cold_test_items']} tested items are cold."
     )
+    if report.found:
+        say(
+            "settings found: "
+            + " ".join(f"-s {name}={json.dumps(value)}" for name, value in report.found.items())
+        )
     say(f"bundle: {report.bundle}")
     next_step("lore evaluate --compare", workspace)
 

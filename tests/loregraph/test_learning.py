@@ -108,3 +108,14 @@ def test_files_that_some_models_need_are_asked_for(trained: Path) -> None:
     )  # fmt: skip
     assert done.code == 2
     assert "there is no such file" in done.err
+
+
+def test_settings_are_searched_before_the_training(trained: Path) -> None:
+    done = lore(
+        "train", "ease", "--interactions", trained / "first.csv", "--trials", 4, "--name", "searched", "-w",
+        trained, "--json",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert [row["model"] for row in done.json] == ["popularity", "bpr", "ease"]
+    card = (trained / "bundles" / "searched" / "README.md").read_text(encoding="utf-8")
+    assert "penalty: " in card
