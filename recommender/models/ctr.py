@@ -67,7 +67,8 @@ class DeepFm(Backbone):
     def interact(self, fields: Tensor) -> Tensor:
         """See :meth:`Backbone.interact`."""
         flat = fields.flatten(1)
-        return second_order(fields) + (flat @ self.linear + self.deep(flat)).squeeze(1)
+        first_order_and_deep: Tensor = flat @ self.linear + self.deep(flat)
+        return second_order(fields) + first_order_and_deep.squeeze(1)
 
 
 class DcnV2(Backbone):
