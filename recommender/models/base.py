@@ -26,6 +26,7 @@ class SideData:
     [n_items, dim] and ``user_vectors`` [n_users, dim] are encoded texts; ``friends`` [n_friendships, 2] are
     pairs of users. ``item_mentions`` says where the texts name entities of the graph; ``user_vectors_from``
     holds the training pairs that the users' texts tell of, from which a model must not learn again.
+    ``associations`` [n_pairs, 2] are items that belong together, also bought say, where the data says so.
     """
 
     rated: Interactions | None = None
@@ -35,6 +36,7 @@ class SideData:
     friends: Ints | None = None
     item_mentions: Mentions | None = None
     user_vectors_from: Interactions | None = None
+    associations: Ints | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
