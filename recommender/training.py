@@ -125,7 +125,8 @@ def _training_data(entry: ModelEntry, split: Split, graph: JointGraph | None, si
     if side.rated is not None:
         held_out = np.concatenate([split.validation.keys, split.test.keys])
         side = replace(side, rated=side.rated.select(~np.isin(side.rated.keys, held_out)))
-    return TrainingData(split.train, graph if entry.needs_graph else None, side)
+    wanted = entry.needs_graph or entry.uses_graph
+    return TrainingData(split.train, graph if wanted else None, side)
 
 
 def find_device(name: str) -> torch.device:

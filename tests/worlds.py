@@ -156,3 +156,21 @@ def _interactions(train: list[tuple[int, int]]) -> Interactions:
         [f"i{item:03d}" for _, item in train],
         catalogue=[f"i{item:03d}" for item in range(N_ITEMS)],
     )
+
+
+def rated_pairs(world: World, seed: int, n_positive: int = N_TRAIN) -> Interactions:
+    """``n_positive`` training pairs of each user, rated 5, and as many warm items that it dislikes, rated 1."""
+    rng = np.random.default_rng(1000 + seed)
+    train = world.split.train
+    warm = train.popularity > 0
+    pairs: list[tuple[int, int, float]] = []
+    for user in range(N_USERS):
+        good = rng.permutation(train.item[train.user == user])[:n_positive]
+        bad = rng.permutation(np.flatnonzero(~world.likes[user, world.attribute] & warm))[:n_positive]
+        pairs += [(user, int(item), 5.0) for item in good] + [(user, int(item), 1.0) for item in bad]
+    return Interactions.of(
+        [train.user_ids[user] for user, _, _ in pairs],
+        [train.item_ids[item] for _, item, _ in pairs],
+        weight=[rating for _, _, rating in pairs],
+        catalogue=train.item_ids,
+    )

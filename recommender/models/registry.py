@@ -177,6 +177,13 @@ _ENTRIES = (
         "graph",
     ),
     _entry(
+        "kgcl",
+        "Kgcl",
+        "LightGCN on items with knowledge; contrast tells which interactions to trust",
+        "Yang et al., SIGIR 2022",
+        "graph",
+    ),
+    _entry(
         "dkn",
         "Dkn",
         "reads item texts, with the entities that they name; attention over what a user had",
@@ -216,6 +223,13 @@ _ENTRIES = (
         "Xi et al., RecSys 2024",
         "item_vectors",
         "user_vectors",
+    ),
+    _entry(
+        "rulerec",
+        "RuleRec",
+        "learns which sequences of relations lead from had to wanted, and can tell them",
+        "Ma et al., WWW 2019",
+        "graph",
     ),
 )
 MODELS: Mapping[str, ModelEntry] = {entry.name: entry for entry in _ENTRIES}
