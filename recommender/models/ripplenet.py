@@ -56,14 +56,16 @@ class RippleConfig:
 
     dim: int = 16
     hops: int = 2
-    memories: int = 32
-    """Triples in a hop."""
+    memories: int = 16
+    """Triples in a hop. RecBole's; theirs is 32. On the planted graph 16 are better, .86 against .75."""
     inverse: bool = True
     """Theirs is false: triples in the direction given. Then no item that nobody had is ever trained."""
-    mask_target: bool = False
-    """Hide what a training pair's own item led to; theirs does not. An item asked about is no seed."""
+    mask_target: bool = True
+    """Hide what a candidate itself led to. Theirs does not, so a training pair sees its own item as a seed,
+    which a pair to be scored never does: AUC on cold items of the planted graph .82 against .86."""
     knowledge_weight: float = 0.01
-    penalty: float = 1e-7
+    penalty: float = 3e-3
+    """Theirs, 1e-7, multiplies sums over a batch of 1024 times 32 slots, which is 3e-3 per slot."""
     learning_rate: float = 0.02
     batch_size: int = 1024
     epochs: int = 10
@@ -140,13 +142,16 @@ class RippleRecommender(GradientRecommender):
     def answer(self, items: Tensor, memories: list[Memory]) -> tuple[Tensor, list[Tensor]]:
         """The score of each row's item, and the weights of each hop's slots: [batch], [batch, size]s."""
         candidate = functional.embedding(items, self.entities)
-        target = items.unsqueeze(1) if self.config.mask_target else None
+        targets = self._targets(items.unsqueeze(1))
         user, weights = torch.zeros_like(candidate), []
         for memory in memories:
-            found, weight = attend(candidate, memory, memory.hidden_from(target))
+            found, weight = attend(candidate, memory, memory.hidden_from(targets))
             user, candidate = user + found, self.updated(candidate, found)
             weights.append(weight)
         return (candidate * user).sum(dim=1), weights
+
+    def _targets(self, items: Tensor) -> Tensor | None:
+        return items if self.config.mask_target else None
 
     def updated(self, candidate: Tensor, found: Tensor) -> Tensor:
         """The item as the next hop sees it."""
@@ -182,7 +187,7 @@ class RippleRecommender(GradientRecommender):
     def score(self, users: Ints, items: Ints | None = None) -> Floats:
         """See :meth:`recommender.models.base.Recommender.score`."""
         wanted = self.ids(np.arange(self.n_items) if items is None else items)
-        scores = torch.zeros(len(users), len(wanted), device=self.device)
+        scores = self.entities.new_zeros(len(users), len(wanted), requires_grad=False)
         with evaluating(self):
             asked = self.ids(users)
             rows = self.has_memory[asked].nonzero().squeeze(1)
@@ -196,12 +201,12 @@ class RippleRecommender(GradientRecommender):
         return found
 
     def _rank(self, users: Tensor, wanted: Tensor, carried: list[Tensor]) -> Tensor:
-        """Scores of ``wanted`` items: [n_users, n_wanted]; ``carried`` are the items' vectors times W, hop by hop.
+        """Scores of ``wanted`` items, whose vectors times W, hop by hop, are ``carried``: [users, items].
 
         The item after hops is ``v W^k + sum_j (p_j values_j) W^(k - j)``, so only the p are kept per item.
         """
         memories, _ = self.recall(users)
-        target = wanted.unsqueeze(0) if self.config.mask_target else None
+        targets = self._targets(wanted.unsqueeze(0))
         told: list[Tensor] = []  # each hop's values, times W once more with each hop after it
         values: list[Tensor] = []
         weights: list[Tensor] = []
@@ -210,7 +215,7 @@ class RippleRecommender(GradientRecommender):
             logits = keys @ carried[hop if self.updates_item else 0].T
             for one, weight in zip(told, weights, strict=False):
                 logits.baddbmm_(keys @ one.transpose(1, 2), weight)
-            weights.append(masked_softmax(logits, memory.hidden_from(target), dim=1))
+            weights.append(masked_softmax(logits, memory.hidden_from(targets), dim=1))
             values.append(value)
             if self.updates_item:
                 told = [self.transformed(one) for one in (*told, value)]
@@ -225,16 +230,18 @@ class RippleRecommender(GradientRecommender):
 
         Edges that were not drawn, and interactions, count as even. Over the edges out of a node it is 1.
         """
-        totals, times = torch.zeros(2, len(self.view.edge), device=self.device)
+        totals, times = self.entities.new_zeros(2, len(self.view.edge))
         with evaluating(self):
             for rows in batches(len(self._train), self.pairs_per_chunk):
-                user = self.ids(self._train.user[rows])
+                user, item = self.ids(self._train.user[rows]), self.ids(self._train.item[rows])
                 known = self.has_memory[user]
-                items = self.ids(self._train.item[rows])[known]
                 memories, _ = self.recall(user[known])
-                for memory, weight in zip(memories, self.answer(items, memories)[1], strict=True):
+                for memory, weight in zip(memories, self.answer(item[known], memories)[1], strict=True):
                     if memory.triple is not None:
-                        shown = torch.ones_like(weight) if memory.hidden is None else (~memory.hidden).float()
+                        hidden = memory.hidden_from(self._targets(item[known].unsqueeze(1)))
+                        shown = torch.ones_like(weight)
+                        if hidden is not None:
+                            shown = shown.masked_fill(hidden.squeeze(2), 0.0)
                         relative = weight * shown.sum(dim=1, keepdim=True)
                         totals.index_add_(0, memory.triple.reshape(-1), relative.reshape(-1))
                         times.index_add_(0, memory.triple.reshape(-1), shown.reshape(-1))
