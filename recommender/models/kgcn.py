@@ -38,7 +38,7 @@ from recommender.sampling import PairSampler, batches
 Aggregator = Literal["sum", "concat", "neighbor"]
 _NUMBERS_PER_BLOCK = 1 << 18  # what is computed at once while ranking stays in the cache
 _NUMBERS_PER_LEVEL = 1 << 23
-_USERS_PER_CHUNK = 64
+_USERS_PER_CHUNK = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,21 +115,24 @@ class Kgcn(GradientRecommender):
 
     def logits(self, users: Tensor, items: Tensor) -> Tensor:
         """See :meth:`GradientRecommender.logits`."""
-        n, hops, k = len(users), self.config.hops, self.config.neighbours
         taste = functional.embedding(users, self.users)
-        nodes = [items[:, None]]
-        for _ in range(hops):
-            nodes.append(self.near[nodes[-1]].flatten(1))
-        gathered = functional.embedding(torch.cat(nodes, dim=1), self.entities)
-        vectors = list(torch.split(gathered, [level.shape[1] for level in nodes], dim=1))
-        liked = self._liked(taste)
-        attention = [self._attention(liked, level)[:, :, None] for level in nodes[:hops]]
-        for number in range(hops):
-            vectors = [
-                self._iterate(number, own, (weight @ near.view(n, -1, k, self.config.dim)).squeeze(2))
-                for own, near, weight in zip(vectors, vectors[1:], attention, strict=False)
-            ]
-        return torch.sum(taste * vectors[0][:, 0], dim=1)
+        if self.config.hops == 0:
+            return (taste * functional.embedding(items, self.entities)).sum(dim=1)
+        levels = [items[:, None]]
+        for _ in range(1, self.config.hops):
+            levels.append(self.near[levels[-1]].flatten(1))
+        nodes = torch.cat(levels, dim=1)
+        attention = self._attention(self._liked(taste), nodes)
+        value = self._iterate(0, functional.embedding(nodes, self.entities), self._summed(nodes, attention))
+        sizes = [level.shape[1] for level in levels]
+        vectors, weights = torch.split(value, sizes, dim=1), torch.split(attention, sizes, dim=1)
+        for number in range(1, self.config.hops):
+            inner = zip(vectors, vectors[1:], weights, strict=False)
+            vectors = tuple(
+                self._iterate(number, own, (weight[..., None] * near.view(*weight.shape, -1)).sum(dim=2))
+                for own, near, weight in inner
+            )
+        return (taste * vectors[0][:, 0]).sum(dim=1)
 
     def score_pairs(self, users: Ints, items: Ints) -> Floats:
         """See :meth:`recommender.models.base.Recommender.score_pairs`."""
@@ -147,17 +150,22 @@ class Kgcn(GradientRecommender):
         if self._fields is None or not np.array_equal(self._fields.items, wanted):
             self._fields = _Fields.of(self._table(), wanted, self.config.hops)
         fields = self._fields
-        scores = np.empty((len(users), len(wanted)), dtype=np.float32)
+        if not len(users):
+            return np.zeros((0, len(wanted)), dtype=np.float32)
         with evaluating(self):
             tastes = functional.embedding(self.ids(users), self.users)
-            alike, own = (_Ranking(self, field) for field in (fields.alike, fields.personal))
-            if len(fields.alike_at) and len(users):
-                scores[:, fields.alike_at] = (tastes @ alike.vectors(tastes[:1]).T).cpu().numpy()
-            if len(fields.personal_at):
-                for rows in batches(len(users), own.users_at_once):
-                    found = own.scores(tastes[rows]).T.cpu().numpy()
-                    scores[rows.start : rows.stop, fields.personal_at] = found
-        return scores
+            scores = tastes.new_empty(len(users), len(wanted))
+            alike, personal = _Ranking(self, fields.alike), _Ranking(self, fields.personal)
+            alike_at, personal_at = self.ids(fields.alike_at), self.ids(fields.personal_at)
+            vectors = alike.vectors(tastes[:1])
+            for rows in batches(len(users), personal.users_at_once):
+                chunk = tastes[rows]
+                by_item = tastes.new_empty(len(wanted), len(chunk))
+                by_item[alike_at] = vectors @ chunk.T
+                by_item[personal_at] = personal.scores(chunk)
+                scores[rows] = by_item.T
+        array: Floats = scores.cpu().numpy()
+        return array
 
     def refresh(self) -> None:
         """Forget what was derived from the table of neighbours."""
@@ -180,6 +188,16 @@ class Kgcn(GradientRecommender):
         """Weights of the neighbours: [n, n_relations] and [n, n_nodes] -> [n, n_nodes, k]."""
         by_node = liked.gather(1, self.relation[nodes].flatten(1)).view(*nodes.shape, -1)
         return self._softmax(by_node, self.mask[nodes], 2)
+
+    def _summed(self, nodes: Tensor, attention: Tensor) -> Tensor:
+        """The weighted sum of the neighbours' own vectors: [n, n_nodes] -> [n, n_nodes, dim]."""
+        summed = functional.embedding_bag(
+            self.near[nodes].flatten(0, 1),
+            self.entities,
+            mode="sum",
+            per_sample_weights=attention.flatten(0, 1),
+        )
+        return summed.view(*nodes.shape, -1)
 
     def _softmax(self, values: Tensor, mask: Tensor, dim: int) -> Tensor:
         """Softmax over what is not masked; where all is, 0."""
@@ -243,47 +261,50 @@ class _Ranking:
         self._hops = [(model.ids(hop.own), model.ids(hop.near), model.ids(hop.pattern)) for hop in field.hops]
         dim = model.config.dim
         self._start = functional.embedding(model.ids(field.farthest), model.entities)
-        stored = [len(hop.own) for hop in field.hops[:-1]]
-        most = _NUMBERS_PER_LEVEL // (dim * max(stored, default=1) * 2)
+        stored = [2 * dim * len(hop.own) for hop in field.hops[:-1]]
+        stored += [hop.relation.size for hop in field.hops]  # a weight each
+        most = _NUMBERS_PER_LEVEL // max([*stored, 1])
         self.users_at_once = max(1, min(_USERS_PER_CHUNK, most))
         if field.hops:
             weight, width = model.weights[0], dim if model.config.aggregator == "concat" else 0
-            self._near = self._start @ weight[width:]
-            bias = model.biases[0].expand(len(self._start), dim)
+            scale = 2 if len(field.hops) == 1 else 1  # what the last iteration doubles is doubled here
             own = self._start if model.config.aggregator != "neighbor" else torch.zeros_like(self._start)
-            self._own = torch.addmm(bias, own, weight[:dim])
+            self._near = self._start @ weight[width:] * scale
+            self._own = (own @ weight[:dim] + model.biases[0]) * scale
 
     def vectors(self, tastes: Tensor) -> Tensor:
-        """For one user: [1, dim] -> [n_nodes, dim]."""
+        """For one user, or where all users see alike: [1, dim] -> [n_nodes, dim]."""
         if not self._hops:
             return self._start
-        blocks = [torch.sigmoid(block * 2) * 2 - 1 for _, block in self._last(tastes)]
-        return torch.cat(blocks)[:, 0]
+        vectors = self._start.new_empty(len(self._hops[-1][0]), tastes.shape[1])
+        for rows, block in self._last(tastes):
+            vectors[rows] = torch.sigmoid(block[:, 0]) * 2 - 1
+        return vectors
 
     def scores(self, tastes: Tensor) -> Tensor:
         """For several users: [n_users, dim] -> [n_nodes, n_users]."""
-        scores = tastes.new_empty(len(self._field.hops[-1].own), len(tastes))
+        if not self._hops:
+            return self._start @ tastes.T
+        scores = tastes.new_empty(len(self._hops[-1][0]), len(tastes))
         total = tastes.sum(dim=1)
         for rows, block in self._last(tastes):
-            squeezed = block.add_(block).sigmoid_().mul_(tastes).sum(dim=2)
-            scores[rows] = squeezed.mul_(2).sub_(total)
+            scores[rows] = block.sigmoid_().mul_(tastes).sum(dim=2).mul_(2).sub_(total)
         return scores
 
     def _last(self, tastes: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Nodes and, before the last tanh, their vectors: [n_rows, n_users, dim], block by block."""
+        """Twice the vectors before the last tanh: [n_rows, n_users, dim], block by block."""
         liked = self._model._liked(tastes).T.contiguous()
         level: Tensor | None = None
-        for number in range(len(self._hops)):
-            blocks = self._blocks(number, liked, level)
-            if number == len(self._hops) - 1:
-                yield from blocks
-                return
-            above = liked.new_empty(len(self._field.hops[number].own), *tastes.shape)
-            for rows, block in blocks:
+        for number in range(len(self._hops) - 1):
+            above = liked.new_empty(len(self._hops[number][0]), *tastes.shape)
+            for rows, block in self._blocks(number, liked, level):
                 above[rows] = block.relu_()
             level = above
+        for rows, block in self._blocks(len(self._hops) - 1, liked, level):
+            yield rows, block if level is None else block.mul_(2)
 
     def _blocks(self, number: int, liked: Tensor, level: Tensor | None) -> Iterator[tuple[slice, Tensor]]:
+        """One iteration before its activation; ``level`` is the one below, or nothing for the first."""
         own, near, pattern = self._hops[number]
         attention = self._attention(number, liked)  # [n_patterns, k, n_users]
         size = max(1, _NUMBERS_PER_BLOCK // (liked.shape[1] * self._model.config.dim))
@@ -293,7 +314,7 @@ class _Ranking:
                 base = self._own[own[rows]][:, None].expand(-1, liked.shape[1], -1)
                 yield rows, torch.baddbmm(base, weight.transpose(1, 2), self._near[near[rows]])
             else:
-                summed = level[near[rows, 0]] * weight[:, 0, :, None]
+                summed = level[near[rows, 0]].mul_(weight[:, 0, :, None])
                 for column in range(1, near.shape[1]):
                     summed.addcmul_(level[near[rows, column]], weight[:, column, :, None])
                 yield rows, self._model._linear(number, level[own[rows]], summed)
