@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recommender.data import Ints
-from recommender.sampling import contains
+from recommender.sampling import batches, contains
 
 _MAX_ROUNDS = 100
+_ROWS_AT_ONCE = 1 << 20
 
 
 class TripleCorrupter:
@@ -19,10 +21,13 @@ class TripleCorrupter:
     *Shape:* ``heads``, ``relations``, ``tails`` [n_triples].
     """
 
-    def __init__(self, heads: Ints, relations: Ints, tails: Ints, n_nodes: int, n_relations: int) -> None:
+    def __init__(
+        self, heads: NDArray[np.integer], relations: Ints, tails: Ints, n_nodes: int, n_relations: int
+    ) -> None:
         self.heads, self.relations, self.tails = heads, relations, tails
         self.n_nodes, self.n_relations = n_nodes, n_relations
-        keys = self._prefix(slice(None)) + tails
+        keys = self._prefix(slice(None))
+        keys += tails
         if (keys[1:] < keys[:-1]).any():
             keys.sort()
         self._keys = keys
@@ -30,26 +35,42 @@ class TripleCorrupter:
     def __len__(self) -> int:
         return len(self.tails)
 
-    def epoch(self, rng: np.random.Generator, share: float = 1.0) -> tuple[Ints, Ints]:
+    def epoch(
+        self, rng: np.random.Generator, share: float = 1.0, among: Ints | None = None
+    ) -> tuple[Ints, Ints]:
         """A ``share`` of the triples in random order, at least one, and a false tail for each.
+
+        ``among`` names the positions to choose from, ascending; all where not given.
 
         *Shape:* -> positions [n_rows], tails [n_rows].
         """
-        rows = rng.permutation(len(self))[: max(1, round(share * len(self)))]
-        return rows, self.false_tails(rows, rng)
+        n_triples = len(self) if among is None else len(among)
+        n_rows = max(1, round(share * n_triples))
+        rows = np.arange(n_triples) if n_rows == n_triples else np.sort(rng.permutation(n_triples)[:n_rows])
+        rows = rows if among is None else among[rows]
+        tails = self.false_tails(rows, rng)  # before the shuffle: near triples are looked up near each other
+        order = rng.permutation(n_rows)
+        return rows[order], tails[order]
 
     def false_tails(self, rows: Ints, rng: np.random.Generator) -> Ints:
         """A false tail for the triples at these positions: [n_rows] -> [n_rows]."""
-        prefix = self._prefix(rows)
         drawn = rng.integers(0, self.n_nodes, len(rows))
+        for piece in batches(len(rows), _ROWS_AT_ONCE):
+            self._redraw(rows[piece], drawn[piece], rng)
+        return drawn
+
+    def _redraw(self, rows: Ints, drawn: Ints, rng: np.random.Generator) -> None:
+        prefix = self._prefix(rows)
         again = np.flatnonzero(contains(self._keys, prefix + drawn))
         for _ in range(_MAX_ROUNDS):
             if not len(again):
                 break
             drawn[again] = rng.integers(0, self.n_nodes, len(again))
             again = again[contains(self._keys, prefix[again] + drawn[again])]
-        return drawn
 
     def _prefix(self, rows: Ints | slice) -> Ints:
-        prefix: Ints = (self.heads[rows] * self.n_relations + self.relations[rows]) * self.n_nodes
+        prefix = self.heads[rows].astype(np.int64)
+        prefix *= self.n_relations
+        prefix += self.relations[rows]
+        prefix *= self.n_nodes
         return prefix

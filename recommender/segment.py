@@ -92,8 +92,8 @@ class _SegmentSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, values: Tensor, indptr: Tensor) -> Tensor:
         highest = _reduce(values, indptr, "max", float("-inf"))
-        grown = torch.exp(values - _spread(highest, indptr))
-        result = grown / _spread(_reduce(grown, indptr, "sum", 0.0), indptr)
+        grown = (values - _spread(highest, indptr)).exp_()
+        result = grown.div_(_spread(_reduce(grown, indptr, "sum", 0.0), indptr))
         context.save_for_backward(result, indptr)
         return result
 
@@ -150,20 +150,24 @@ class SparseMatrix:
 
     def rows(self, wanted: Tensor) -> SparseMatrix:
         """Only the rows ``wanted``, in this order: [n_wanted] -> a matrix of shape [n_wanted, n_columns]."""
-        indptr, columns, values = self._csr()
-        starts = indptr[wanted]
-        sizes = indptr[wanted + 1] - starts
-        part_indptr = functional.pad(torch.cumsum(sizes, 0, dtype=torch.int32), (1, 0))
-        places = _ranges(starts, sizes, int(part_indptr[-1]))
-        shape = (len(wanted), self.shape[1])
-        part = SparseMatrix(part_indptr, columns.index_select(0, places), shape, indptr.device)
-        part.set_values(values.index_select(0, places))
-        return part
+        part = _pick(self._csr(), wanted, self.shape)
+        made = SparseMatrix(part.indptr, part.columns, (len(wanted), self.shape[1]), wanted.device)
+        made.set_values(part.values)
+        return made
 
     def thinned(self, kept: Tensor) -> SparseMatrix:
         """The pattern with only the ``kept`` values, which are to be set: [n_values] of booleans."""
         indptr = functional.pad(torch.cumsum(kept, 0, dtype=torch.int32), (1, 0)).index_select(0, self.indptr)
         return SparseMatrix(indptr, self.columns[kept], self.shape, indptr.device)
+
+    def drop_out(self, probability: float, generator: torch.Generator) -> SparseMatrix:
+        """Each value left out with this probability, the others raised to keep the expected product."""
+        values = self._csr().values
+        kept = torch.empty(self.n_values, dtype=torch.bool, device=values.device)
+        kept.bernoulli_(1 - probability, generator=generator)
+        thin = self.thinned(kept)
+        thin.set_values(values[kept] / (1 - probability))
+        return thin
 
     def renumbered(self, place: Tensor, n_columns: int) -> SparseMatrix:
         """The same rows over other columns: ``c`` becomes ``place[c]``, each of its own."""
@@ -196,7 +200,7 @@ def _indices(given: Ints | Tensor, device: torch.device) -> Tensor:
 
 
 def _product(matrix: _Csr, dense: Tensor, shape: tuple[int, int]) -> Tensor:
-    dense = dense.contiguous()
+    dense = dense.detach().contiguous()  # detached, or what a gradient needs is put aside too
     if dense.device.type == "cpu":
         # Four times as fast as a product with a CSR tensor: the rows to come are fetched ahead.
         return functional.embedding_bag(
@@ -214,20 +218,32 @@ def _product(matrix: _Csr, dense: Tensor, shape: tuple[int, int]) -> Tensor:
     return torch.mm(tensor, dense)
 
 
-def _ranges(starts: Tensor, sizes: Tensor, total: int) -> Tensor:
-    """``starts[i], starts[i] + 1, ..`` for each i, ``sizes[i]`` of them: [total]."""
-    shift = starts - torch.cumsum(sizes, 0, dtype=torch.int32) + sizes
-    return torch.repeat_interleave(shift, sizes, output_size=total).add_(
-        torch.arange(total, dtype=torch.int32, device=starts.device)
-    )
+def _pick(matrix: _Csr, wanted: Tensor, shape: tuple[int, int]) -> _Csr:
+    if wanted.device.type == "cpu":  # copies run by run, where torch would gather number by number
+        return _from_scipy(_as_scipy(matrix, shape)[wanted.numpy()])
+    starts = matrix.indptr[wanted]
+    sizes = matrix.indptr[wanted + 1] - starts
+    indptr = functional.pad(torch.cumsum(sizes, 0, dtype=torch.int32), (1, 0))
+    total = int(indptr[-1])
+    places = torch.repeat_interleave(starts - indptr[:-1], sizes, output_size=total)
+    places += torch.arange(total, dtype=torch.int32, device=places.device)
+    return _Csr(indptr, matrix.columns.index_select(0, places), matrix.values.index_select(0, places))
+
+
+def _as_scipy(matrix: _Csr, shape: tuple[int, int]) -> Any:
+    """The same numbers, not copied."""
+    arrays = (matrix.values.numpy(), matrix.columns.numpy(), matrix.indptr.numpy())
+    return sparse.csr_array(arrays, shape=shape)
+
+
+def _from_scipy(matrix: Any) -> _Csr:
+    return _Csr(*(torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data)))
 
 
 def _transpose(matrix: _Csr, shape: tuple[int, int]) -> _Csr:
     indptr, columns, values = matrix
     if indptr.device.type == "cpu":  # by counting, in linear time, where torch would sort
-        arrays = (values.numpy(), columns.numpy(), indptr.numpy())
-        found = sparse.csr_array(arrays, shape=shape).tocsc()
-        return _Csr(*(torch.from_numpy(part) for part in (found.indptr, found.indices, found.data)))
+        return _from_scipy(_as_scipy(matrix, shape).tocsc())
     order = torch.argsort(columns, stable=True)
     counts = torch.bincount(columns, minlength=shape[1])
     starts = functional.pad(torch.cumsum(counts, 0, dtype=torch.int32), (1, 0))

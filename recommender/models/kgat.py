@@ -13,32 +13,36 @@ The authors start from vectors trained by BPR, which ``initial`` allows. It help
 and costs those without: a cold item's vector stays small and random beside trained ones, and AUC on cold
 items of the planted graph falls from .93 to .65 after 30 epochs of BPR. So the default starts from nothing.
 
-Exactness at less cost: a layer is computed only for the nodes that reach a user or an item through the layers
-above it, which are a prefix of the graph's nodes; the result is the same number for number.
+Exactness at less cost: a layer is computed only for the rows that a batch reads through the layers above it
+(:mod:`recommender.propagation`); the result is the same number for number.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from kg.errors import UsageError
+from recommender.attention import TranslationAttention
 from recommender.corruption import TripleCorrupter
 from recommender.data import Floats, Ints
 from recommender.graph import JointGraph
 from recommender.models.base import TrainingData, Vectors
 from recommender.models.gradient import VectorRecommender, drop_out, ranking_loss, squared_norm, xavier
 from recommender.models.translation import transr_loss
+from recommender.propagation import Layer, Propagation, put_back, take
+from recommender.rows import RowGather
 from recommender.sampling import PairSampler, SampleBy, batches
-from recommender.segment import SparseMatrix, segment_softmax
 
-_EDGES_PER_CHUNK = 1 << 18
+KnowledgeEdges = Literal["all", "forward"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,14 @@ class Config:
     batch_size: int = 1024
     epochs: int = 200
     message_dropout: float = 0.1
+    node_dropout: float = 0.0
+    """Share of the edges left out of each layer of each batch. Theirs reads .1 and does not apply it."""
     knowledge_share: float = 1.0
     """Share of all edges that the knowledge phase visits in an epoch; theirs visits about all."""
+    knowledge_edges: KnowledgeEdges = "all"
+    """"forward" leaves inverses and interactions to the ranking phase, as RecBole does."""
+    knowledge_batch_size: int = 0
+    """0 cuts the edges into as many batches as the interactions, as theirs does."""
     attention: bool = True
     """False keeps 1 / degree for good: the ablation."""
     sample_by: SampleBy = "user"
@@ -96,9 +106,15 @@ class Kgat(VectorRecommender):
         self.sum_biases = nn.ParameterList(nn.Parameter(zero.clone()) for zero in zeros)
         self.product_biases = nn.ParameterList(nn.Parameter(zero.clone()) for zero in zeros)
         self._sampler = PairSampler(data.train, sample_by=config.sample_by, warm_only=config.warm_only)
-        self._edges = _Edges(graph, generator.device)
-        self._matrices = _layer_matrices(graph, len(config.layers), generator.device)
-        self._set_attention(self._edges.uniform())
+        heads = graph.head.astype(np.int32)
+        self._triples = TripleCorrupter(
+            heads, graph.relation, graph.tail, graph.n_nodes, graph.n_all_relations
+        )
+        self._gather = RowGather()
+        self._visited = _visited_edges(graph, config.knowledge_edges)
+        self._attention_of = TranslationAttention(graph, heads, generator.device)
+        self._propagation = Propagation(graph, len(config.layers), generator.device)
+        self._set_attention(self._attention_of.uniform())
 
     def losses(self, rng: np.random.Generator) -> Iterator[tuple[str, Tensor]]:
         """See :class:`~recommender.models.gradient.GradientRecommender`."""
@@ -106,16 +122,19 @@ class Kgat(VectorRecommender):
         pieces = batches(len(user), self.config.batch_size)
         for rows in pieces:
             yield "ranking", self.ranking_loss(user[rows], positive[rows], negative[rows])
-        edges, tails = self._edges.corrupter.epoch(rng, self.config.knowledge_share)
-        for rows in batches(len(edges), -(-len(edges) // len(pieces))):
+        edges, tails = self._triples.epoch(rng, self.config.knowledge_share, self._visited)
+        for rows in batches(len(edges), self.config.knowledge_batch_size or -(-len(edges) // len(pieces))):
             yield "knowledge", self.knowledge_loss(edges[rows], tails[rows])
 
     def ranking_loss(self, user: Ints, positive: Ints, negative: Ints) -> Tensor:
         """The first phase's loss of one batch: [batch] dense ids each -> []."""
-        users, items = self.embed()
-        u = functional.embedding(self.ids(user), users)
-        p = functional.embedding(self.ids(positive), items)
-        n = functional.embedding(self.ids(negative), items)
+        drawn = np.concatenate([user, positive + self.n_users, negative + self.n_users])
+        nodes, places = np.unique(drawn, return_inverse=True)
+        layers = self._propagation.towards(self.ids(nodes))
+        if layers is None:
+            layers, places = self._propagation.everywhere(), drawn
+        rows = functional.embedding(self.ids(places), self._encode(layers))
+        u, p, n = rows.view(3, len(user), -1)
         return ranking_loss(u, p, n) + self.config.penalty * squared_norm(u, p, n)
 
     def knowledge_loss(self, edges: Ints, corrupted: Ints) -> Tensor:
@@ -123,41 +142,47 @@ class Kgat(VectorRecommender):
 
         *Shape:* [batch] edge positions, [batch] nodes -> [].
         """
-        known = self._edges.corrupter
+        known = self._triples
         terms = transr_loss(
             self.nodes,
             self.relations,
             self.projections,
-            known.heads[edges],
+            known.heads[edges].astype(np.int64),
             known.relations[edges],
             known.tails[edges],
             corrupted,
+            gather=self._gather,
         )
         return terms.loss + self.config.penalty * terms.squares
 
     def embed(self) -> tuple[Tensor, Tensor]:
         """See :class:`~recommender.models.gradient.GradientRecommender`."""
-        layer: Tensor = self.nodes
-        outputs = [layer[: self.n_core]]
-        for number, matrix in enumerate(self._matrices):
-            neighbours = matrix @ layer[: matrix.shape[1]]
-            own = layer[: matrix.shape[0]]
-            by_sum = torch.addmm(self.sum_biases[number], own + neighbours, self.sum_weights[number])
-            by_product = torch.addmm(
-                self.product_biases[number], own * neighbours, self.product_weights[number]
-            )
-            layer = functional.leaky_relu_(by_sum) + functional.leaky_relu_(by_product)
-            if self.training:
-                layer = drop_out(layer, self.config.message_dropout, self.generator)
-            outputs.append(functional.normalize(layer[: self.n_core]))
-        joined = torch.cat(outputs, dim=1)
+        joined = self._encode(self._propagation.everywhere())
         return joined[: self.graph.n_users], joined[self.graph.n_users :]
+
+    def _encode(self, layers: list[Layer]) -> Tensor:
+        """The vectors of the rows that the layers were made for, all layers side by side."""
+        table: Tensor = self.nodes
+        outputs = []
+        for number, layer in enumerate(layers):
+            if self.training and self.config.node_dropout:
+                thin = layer.matrix.drop_out(self.config.node_dropout, self.generator)
+                layer = replace(layer, matrix=thin)
+            added, multiplied, wanted = _Messages.apply(table, layer)  # type: ignore[no-untyped-call]
+            outputs.append(wanted if number == 0 else functional.normalize(wanted))
+            by_sum = torch.addmm(self.sum_biases[number], added, self.sum_weights[number])
+            by_product = torch.addmm(self.product_biases[number], multiplied, self.product_weights[number])
+            table = functional.leaky_relu_(by_sum) + functional.leaky_relu_(by_product)
+            if self.training:
+                table = drop_out(table, self.config.message_dropout, self.generator)
+        return torch.cat([*outputs, functional.normalize(table)], dim=1)
 
     def refresh(self) -> None:
         """Recompute the attention from the weights, outside the gradient."""
         if self.config.attention:
             with torch.no_grad():
-                self._set_attention(self._edges.attention(self.nodes, self.projections, self.relations))
+                weights = self._attention_of.weights(self.nodes, self.projections, self.relations)
+                self._set_attention(weights)
 
     def edge_weights(self) -> Floats | None:
         """The attention of every edge of the joint graph: [n_edges]; over the edges out of a node it is 1."""
@@ -166,8 +191,7 @@ class Kgat(VectorRecommender):
 
     def _set_attention(self, attention: Tensor) -> None:
         self._attention = attention
-        for matrix in self._matrices:
-            matrix.set_values(attention[: matrix.n_values])
+        self._propagation.set_values(attention)
 
     def _start_from(self, initial: Vectors) -> None:
         if initial.user.shape[1] != self.config.dim:
@@ -180,52 +204,37 @@ class Kgat(VectorRecommender):
             self.nodes[: self.n_core] = torch.from_numpy(core).to(self.nodes.device)
 
 
-def _layer_matrices(graph: JointGraph, n_layers: int, device: torch.device) -> list[SparseMatrix]:
-    """One matrix per layer, lowest first: rows are the nodes that the layers above it need."""
-    sizes = [graph.n_within[min(hop, len(graph.n_within) - 1)] for hop in range(n_layers, -1, -1)]
-    return [
-        SparseMatrix(
-            graph.indptr[: n_rows + 1], graph.tail[: graph.indptr[n_rows]], (n_rows, n_columns), device
-        )
-        for n_columns, n_rows in pairwise(sizes)
-    ]
+class _Messages(torch.autograd.Function):
+    """``own + near`` and ``own * near`` of a layer's rows, and the rows that were asked for.
+
+    As one function, since the gradient of the table below is then one table, where each of four uses would
+    make its own.
+    """
+
+    @staticmethod
+    def forward(context: Any, below: Tensor, layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
+        own, near = take(below, layer.own), layer.matrix.multiply(below)
+        context.layer = layer
+        context.save_for_backward(own, near)
+        wanted = take(below, layer.wanted)
+        return own + near, own * near, wanted.clone() if isinstance(layer.wanted, int) else wanted
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        own, near = context.saved_tensors
+        of_sum, of_product, of_wanted = gradients
+        layer: Layer = context.layer
+        table = layer.matrix.multiply_transposed(torch.addcmul(of_sum, of_product, own))
+        of_own = torch.addcmul(of_sum, of_product, near)
+        if layer.own is layer.wanted:
+            put_back(table, layer.own, of_own.add_(of_wanted))
+        else:
+            put_back(table, layer.own, of_own)
+            put_back(table, layer.wanted, of_wanted)
+        return table, None
 
 
-class _Edges:
-    """All edges, grouped by relation for what is done relation by relation."""
-
-    def __init__(self, graph: JointGraph, device: torch.device) -> None:
-        self.graph = graph
-        self.heads = graph.head
-        self._device = device
-        self._indptr = torch.from_numpy(graph.indptr).to(device)
-        self.corrupter = TripleCorrupter(
-            self.heads, graph.relation, graph.tail, graph.n_nodes, graph.n_all_relations
-        )
-        self._by_relation = np.argsort(graph.relation, kind="stable")
-        counts = np.bincount(graph.relation, minlength=graph.n_all_relations)
-        self._starts = np.concatenate([[0], np.cumsum(counts)])
-
-    def uniform(self) -> Tensor:
-        """1 / degree for every edge."""
-        degree = np.diff(self.graph.indptr)
-        values = 1.0 / np.repeat(degree, degree)
-        return torch.from_numpy(values.astype(np.float32)).to(self._device)
-
-    def attention(self, nodes: Tensor, projections: Tensor, relations: Tensor) -> Tensor:
-        """``softmax over the edges of h of (W_r e_t) · tanh(W_r e_h + e_r)``: [n_edges]."""
-        logits = torch.empty(self.graph.n_edges, device=self._device)
-        for relation in range(self.graph.n_all_relations):
-            members = self._by_relation[self._starts[relation] : self._starts[relation + 1]]
-            for rows in batches(len(members), _EDGES_PER_CHUNK):
-                chunk = members[rows]
-                head = self._project(self.heads[chunk], nodes, projections[relation])
-                tail = self._project(self.graph.tail[chunk], nodes, projections[relation])
-                value = (tail * torch.tanh(head + relations[relation])).sum(dim=1)
-                logits[torch.from_numpy(chunk).to(self._device)] = value
-        return segment_softmax(logits, self._indptr)
-
-    def _project(self, wanted: Ints, nodes: Tensor, projection: Tensor) -> Tensor:
-        unique, place = np.unique(wanted, return_inverse=True)
-        rows = nodes[torch.from_numpy(unique).to(self._device)] @ projection
-        return functional.embedding(torch.from_numpy(place).to(self._device), rows)
+def _visited_edges(graph: JointGraph, which: KnowledgeEdges) -> Ints | None:
+    """The edges that the knowledge phase visits; ``None`` for all."""
+    return None if which == "all" else np.flatnonzero(graph.relation < graph.n_relations)

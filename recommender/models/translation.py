@@ -10,6 +10,7 @@ gathered matrix per triple would be 16 kB at 64 dimensions.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -43,10 +44,12 @@ def transr_loss(
     corrupted: Ints,
     *,
     normalised: bool = False,
+    gather: Callable[[Tensor, Tensor], Tensor] = functional.embedding,
 ) -> TranslationTerms:
     """TransR of a batch of triples against the same triples with tails ``corrupted``.
 
-    ``normalised`` puts projected entities and relation vectors to length 1, as CKE does.
+    ``normalised`` puts projected entities and relation vectors to length 1, as CKE does. ``gather`` picks
+    rows of ``entities``: a :class:`~recommender.rows.RowGather` where the table is large.
 
     *Shape:* ``entities`` [n_entities, dim], ``relations`` [n_relations, relation_dim], ``projections``
     [n_relations, dim, relation_dim]; the ids [batch].
@@ -54,7 +57,7 @@ def transr_loss(
     order = np.argsort(relation_ids, kind="stable")
     relation = relation_ids[order]
     nodes = np.concatenate([heads[order], tails[order], corrupted[order]])
-    rows = functional.embedding(_ids(nodes, entities), entities).view(3, len(order), -1)
+    rows = gather(_ids(nodes, entities), entities).view(3, len(order), -1)
     head, tail, false_tail = project_by_relation(rows, relation, projections)
     vector = functional.embedding(_ids(relation, relations), relations)
     if normalised:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
 from kg.errors import UsageError
+from recommender.data import Interactions, Ints
 from recommender.graph import JointGraph
 from recommender.models.base import TrainingData, Vectors
+from recommender.models.gradient import ranking_loss, squared_norm
 from recommender.models.kgat import Config, Kgat
 from recommender.splits import Split, random_split
 from tests.worlds import PlainGraph, planted_world
@@ -15,8 +19,6 @@ from tests.worlds import PlainGraph, planted_world
 
 def small(config: Config) -> Kgat:
     """About 30 nodes with a hub, several edges between one pair, and nodes without any edge."""
-    from recommender.data import Interactions
-
     rng = np.random.default_rng(0)
     whole = Interactions.of(
         [f"u{u}" for u in rng.integers(0, 6, 24)],
@@ -151,7 +153,7 @@ def test_knowledge_loss_equals_triple_by_triple_and_has_exact_gradients() -> Non
 
 def test_corrupted_tails_make_no_edge() -> None:
     model = small(CONFIG)
-    positions, tails = model._edges.corrupter.epoch(np.random.default_rng(0), 1.0)
+    positions, tails = model._triples.epoch(np.random.default_rng(0), 1.0)
     assert sorted(positions) == list(range(model.graph.n_edges))
     known = set(edges(model))
     assert not any(
@@ -181,6 +183,99 @@ def test_starts_from_given_vectors_and_refuses_others() -> None:
         Kgat(data, Config(dim=7), rng, given)
     with pytest.raises(UsageError, match="needs a knowledge graph"):
         Kgat(TrainingData(world.split.train), CONFIG, rng)
+
+
+def skewed(config: Config, seed: int) -> Kgat:
+    """60 users and 40 items of very different degrees, some without any edge, around 80 entities."""
+    rng = np.random.default_rng(seed)
+    users, items = (60 * rng.random(150) ** 2).astype(int), (40 * rng.random(150) ** 3).astype(int)
+    whole = Interactions.of(
+        [f"u{u:02d}" for u in users],
+        [f"i{i:02d}" for i in items],
+        catalogue=[f"i{i:02d}" for i in range(45)],
+    )
+    heads, tails = (80 * rng.random(120) ** 2).astype(int), (80 * rng.random(120)).astype(int)
+    triples = np.unique(np.stack([heads, rng.integers(0, 3, 120), tails], axis=1), axis=0)
+    entities = [f"e{n:02d}" for n in range(80)]
+    split = random_split(whole, rng)
+    links = {f"i{i:02d}": f"e{i:02d}" for i in range(40)}
+    graph = JointGraph.build(split, PlainGraph(entities, ["p", "q", "r"], triples), links)
+    model = Kgat(TrainingData(split.train, graph), config, torch.Generator().manual_seed(seed))
+    model = model.double()
+    model.refresh()
+    return model
+
+
+@pytest.mark.parametrize("layers", [(4,), (4, 3), (5, 4, 3)])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("threshold", [0.0, 0.7, 2.0])
+def test_rows_of_a_batch_equal_those_of_all(
+    layers: tuple[int, ...], seed: int, threshold: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss and every gradient, with users who come twice, hubs, and nodes without edges."""
+    monkeypatch.setattr("recommender.propagation._WORTH_RESTRICTING", threshold)
+    model = skewed(Config(dim=6, relation_dim=5, layers=layers, message_dropout=0.0, penalty=0.01), seed)
+    rng = np.random.default_rng(seed)
+    user = rng.choice([0, 1, 59, *rng.integers(0, model.n_users, 5)], 12) % model.n_users
+    positive, negative = rng.integers(0, model.n_items, (2, 12))
+    found = model.ranking_loss(user, positive, negative)
+    users, items = model.embed()
+    u, p, n = users[user], items[positive], items[negative]
+    expected = ranking_loss(u, p, n) + 0.01 * squared_norm(u, p, n)
+    assert torch.allclose(found, expected, rtol=0, atol=1e-10)
+    weights = [weight for weight in model.parameters() if weight not in {model.relations, model.projections}]
+    ours, theirs = (torch.autograd.grad(loss, weights) for loss in (found, expected))
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.allclose(one, other, rtol=0, atol=1e-10)
+    assert any(gradient.abs().max() > 1e-4 for gradient in ours)
+
+
+def test_few_rows_are_really_picked_out() -> None:
+    model = skewed(Config(dim=6, relation_dim=5, layers=(5, 4, 3)), 0)
+    nodes = torch.tensor([50, 55, 70])
+    layers = model._propagation.towards(nodes)
+    assert layers is not None
+    assert layers[-1].matrix.shape[0] == 3
+    sizes = [layer.matrix.shape[0] for layer in layers]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[1] < model.n_core
+
+
+def test_left_out_edges_keep_the_expected_vectors_and_a_resumed_draw_repeats() -> None:
+    model = skewed(Config(dim=6, relation_dim=5, layers=(4,), message_dropout=0.0, node_dropout=0.3), 0)
+    whole = model.eval()._propagation.everywhere()[0].matrix
+    state = model.generator.get_state()
+    drawn = [whole.drop_out(0.3, model.generator) for _ in range(400)]
+    mean = sum(float(one.multiply(model.nodes)[0, 0]) for one in drawn) / len(drawn)
+    assert mean == pytest.approx(float(whole.multiply(model.nodes)[0, 0]), abs=0.05)
+    assert 0.6 < drawn[0].n_values / whole.n_values < 0.8
+    model.generator.set_state(state)
+    assert torch.equal(whole.drop_out(0.3, model.generator).columns, drawn[0].columns)
+    batch = (np.asarray([0, 1]), np.asarray([0, 1]), np.asarray([2, 3]))
+    same = [model.ranking_loss(*batch).item() for _ in range(2)]
+    model.train()
+    assert same[0] == same[1] != model.ranking_loss(*batch).item()
+
+
+def test_attention_in_pieces_equals_attention_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = skewed(CONFIG, 0)
+    whole = model.edge_weights()
+    for at_once in (1, 7, 60):
+        monkeypatch.setattr("recommender.attention._EDGES_AT_ONCE", at_once)
+        monkeypatch.setattr("recommender.attention._EDGES_MULTIPLIED", max(1, at_once // 2))
+        model.refresh()
+        assert np.allclose(model.edge_weights(), whole, atol=1e-12)
+
+
+def test_knowledge_can_visit_triples_in_one_direction_in_batches_of_a_given_size() -> None:
+    model = skewed(replace(CONFIG, knowledge_edges="forward", knowledge_batch_size=16), 0)
+    visited: list[Ints] = []
+    model.knowledge_loss = lambda edges, tails: visited.append(edges)  # type: ignore[assignment, func-returns-value]
+    for _ in model.losses(np.random.default_rng(0)):
+        pass
+    edges, graph = np.concatenate(visited), model.graph
+    assert sorted(edges) == np.flatnonzero(graph.relation < graph.n_relations).tolist()
+    assert {len(batch) for batch in visited[:-1]} == {16}
 
 
 def test_split_with_nothing_held_out_still_builds() -> None:
