@@ -109,7 +109,7 @@ class Cke(VectorRecommender):
             self.entities,
             self.relations,
             self.projections,
-            known.heads[triples],
+            np.asarray(known.heads[triples], dtype=np.int64),
             known.relations[triples],
             known.tails[triples],
             false_tails,

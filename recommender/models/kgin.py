@@ -48,7 +48,9 @@ class Config:
     dim: int = 64
     n_intents: int = 4
     n_layers: int = 3
-    learning_rate: float = 1e-4
+    learning_rate: float = 5e-3
+    """Theirs is 1e-4, for up to 600 epochs of much larger data. The better of 1e-3 and 5e-3 on the validation
+    part of Last.FM as KGCN has it: NDCG@20 of .148 and .170 within 60 epochs."""
     penalty: float = 1e-5
     independence: Independence = "distance"
     independence_weight: float = 1e-4

@@ -146,16 +146,18 @@ def test_views_keep_the_share_and_differ() -> None:
     assert views[0].adjacency.n_values != views[1].adjacency.n_values
 
 
-def test_contrast_of_a_view_with_itself_is_that_of_identical_vectors() -> None:
+@pytest.mark.parametrize("warm_only", [True, False])
+def test_contrast_of_a_view_with_itself_is_that_of_identical_vectors(warm_only: bool) -> None:
+    """Among all users and, where cold items are no negatives, the items that somebody had."""
     split, _, _ = tiny()
-    model = small()
+    model = small(dataclasses.replace(CONFIG, warm_only=warm_only))
     view = View(None, normalised_adjacency(split.train, torch.device("cpu")))
     user, item = np.asarray([0, 1, 1]), np.asarray([2, 2, 5])
-    unit = functional.normalize(torch.cat(model.embed()))
-    of_users = functional.cross_entropy(unit[[0, 1]] @ unit[: model.n_users].T / 0.2, torch.tensor([0, 1]))
-    of_items = functional.cross_entropy(
-        unit[[model.n_users + 2, model.n_users + 5]] @ unit[model.n_users :].T / 0.2, torch.tensor([2, 5])
-    )
+    users, items = (functional.normalize(part) for part in model.embed())
+    of_users = functional.cross_entropy(users[[0, 1]] @ users.T / 0.2, torch.tensor([0, 1]))
+    among = items[torch.from_numpy(split.train.popularity > 0)] if warm_only else items
+    of_items = functional.cross_entropy(items[[2, 5]] @ among.T / 0.2, torch.tensor([2, 5]))
+    assert len(among) < len(items) or not warm_only
     assert torch.allclose(model.contrast_loss(user, item, (view, view)), of_users + of_items, atol=1e-5)
 
 
