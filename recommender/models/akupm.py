@@ -133,15 +133,20 @@ class Akupm(RippleRecommender):
 
         *Shape:* ``table`` [n, dim]; ``slot`` and ``hidden`` [users, sets, size].
         """
-        size, heads, dim = slot.shape[-1], self.config.heads, self.config.dim
-        places = slot.reshape(-1)
-        matrices = torch.cat([self.queries, self.keys, self.values], dim=1)
-        projected = (table @ matrices).index_select(0, places)
-        query, key, value = projected.view(-1, size, 3, heads, dim // heads).permute(2, 0, 3, 1, 4)
-        logits = query @ key.transpose(2, 3) / math.sqrt(dim // heads)
-        weights = masked_softmax(logits, hidden.view(-1, 1, 1, size), dim=3)
-        mixed = (weights @ value).transpose(1, 2).reshape(len(places), dim)
-        attended: Tensor = table.index_select(0, places) + mixed
+        places, size, width = slot.reshape(-1), slot.shape[-1], self.config.dim // self.config.heads
+        empty = hidden.reshape(-1, 1, size)
+        mixed = []
+        for head in range(
+            self.config.heads
+        ):  # head by head: one gather each, already laid out for the product
+            columns = slice(head * width, (head + 1) * width)
+            query, key, value = (
+                (table @ matrix[:, columns]).index_select(0, places).view(-1, size, width)
+                for matrix in (self.queries, self.keys, self.values)
+            )
+            logits = query @ key.transpose(1, 2) / math.sqrt(width)
+            mixed.append((masked_softmax(logits, empty, dim=2) @ value).view(-1, width))
+        attended: Tensor = table.index_select(0, places) + torch.cat(mixed, dim=1)
         return attended
 
     def knowledge_loss(self, triples: DistinctTriples) -> Tensor:

@@ -174,8 +174,8 @@ class RippleRecommender(GradientRecommender):
         return total / self.per_hop(triples)
 
     def per_hop(self, triples: DistinctTriples) -> int:
-        """How many slots one hop has in the batch."""
-        return triples.slot.numel() // self.config.hops
+        """How many slots one hop has in the batch; 1 where there are none, to divide by."""
+        return max(triples.slot.numel() // self.config.hops, 1)
 
     def logits(self, users: Tensor, items: Tensor) -> Tensor:
         """See :class:`~recommender.models.gradient.GradientRecommender`; 0 for users without memories."""
