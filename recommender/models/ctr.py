@@ -171,13 +171,15 @@ class Dice(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """[n, width] -> [n, width]."""
-        mean, variance = self.mean, self.variance
-        if self.training and len(rows):
-            mean, variance = rows.mean(dim=0), rows.var(dim=0, unbiased=False)
+        learns = self.training and len(rows) > 0
+        mean = rows.mean(dim=0) if learns else self.mean
+        moved = rows - mean
+        variance = moved.square().mean(dim=0) if learns else self.variance
+        if learns:
             with torch.no_grad():
                 self.mean.lerp_(mean, _MOMENTUM)
                 self.variance.lerp_(variance, _MOMENTUM)
-        share = torch.sigmoid((rows - mean) * torch.rsqrt(variance + _EPSILON))
+        share = torch.sigmoid(moved * torch.rsqrt(variance + _EPSILON))
         return rows * (share + (1 - share) * self.alpha)
 
 

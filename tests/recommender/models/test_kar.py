@@ -235,8 +235,8 @@ def planted(backbone: BackboneName, kind: Kind, adaptor_: str = "hea") -> NDArra
         codes = rng.normal(size=(N_ATTRIBUTES, 16))
         items = (codes[attribute] + 0.3 * rng.normal(size=(N_ITEMS, 16))).astype(np.float32)
         side = SideData(item_vectors=items, user_vectors=mean_vectors(items, world.split.train))
-        options = {"backbone": backbone, "augment": kind != "none", "adaptor": adaptor_}
-        run = Options(epochs=6, seed=seed, device="cpu")
+        options = {"backbone": backbone, "augment": kind != "none", "adaptor": adaptor_, "history": 5}
+        run = Options(epochs=4, seed=seed, device="cpu")
         model = train("kar", world.split, side=side, model_options=options, options=run).model
         found.append(pair_auc(model, world.cold.users, world.cold.items, world.cold.labels))
     print(f"kar {backbone} {adaptor_} {kind}: cold {np.round(found, 3)}")
