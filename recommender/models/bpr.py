@@ -55,8 +55,8 @@ class Bpr(VectorRecommender):
     def loss(self, user: Ints, positive: Ints, negative: Ints) -> Tensor:
         """The loss of one batch: [batch] dense ids each -> []."""
         u = functional.embedding(self.ids(user), self.users)
-        p = functional.embedding(self.ids(positive), self.items)
-        n = functional.embedding(self.ids(negative), self.items)
+        both = self.ids(np.concatenate([positive, negative]))  # one gather: one gradient table
+        p, n = functional.embedding(both, self.items).chunk(2)
         return ranking_loss(u, p, n) + self.config.penalty * squared_norm(u, p, n)
 
     def embed(self) -> tuple[Tensor, Tensor]:

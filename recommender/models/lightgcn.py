@@ -60,25 +60,27 @@ class LightGcn(VectorRecommender):
 
     def loss(self, user: Ints, positive: Ints, negative: Ints) -> Tensor:
         """The loss of one batch: [batch] dense ids each -> []."""
-        nodes = [self.ids(user), self.ids(positive + self.n_users), self.ids(negative + self.n_users)]
-        smoothed = self._smoothed()
-        score = ranking_loss(*(functional.embedding(rows, smoothed) for rows in nodes))
-        return score + self.config.penalty * squared_norm(
-            *(functional.embedding(rows, self.nodes) for rows in nodes)
-        )
+        nodes = np.concatenate([user, positive + self.n_users, negative + self.n_users])
+        rows = self.ids(nodes)  # one gather of each table: one gradient table
+        score = ranking_loss(*(functional.embedding(rows, self._layers_added()) / self._n_tables).chunk(3))
+        return score + self.config.penalty * squared_norm(*functional.embedding(rows, self.nodes).chunk(3))
 
     def embed(self) -> tuple[Tensor, Tensor]:
         """See :class:`~recommender.models.gradient.GradientRecommender`."""
-        smoothed = self._smoothed()
+        smoothed = self._layers_added() / self._n_tables
         return smoothed[: self.n_users], smoothed[self.n_users :]
 
-    def _smoothed(self) -> Tensor:
+    @property
+    def _n_tables(self) -> int:
+        return self.config.n_layers + 1
+
+    def _layers_added(self) -> Tensor:
         layer: Tensor = self.nodes
         total = layer
         for _ in range(self.config.n_layers):
             layer = self.adjacency @ layer
             total = total + layer
-        return total / (self.config.n_layers + 1)
+        return total
 
 
 def normalised_adjacency(train: Interactions, device: torch.device) -> SparseMatrix:
