@@ -57,7 +57,9 @@ class Config:
     resample: bool = False
     """Draw other neighbours every epoch."""
     learning_rate: float = 5e-4
-    penalty: float = 1e-4
+    penalty: float = 1e-5
+    """Theirs is 1e-4, chosen for telling pairs apart; it flattens a full ranking (validation NDCG@20 of
+    Last.FM .077 against .104)."""
     batch_size: int = 128
     """Rows, half of them negatives."""
     epochs: int = 50

@@ -225,7 +225,7 @@ def test_it_reaches_cold_items() -> None:
 @pytest.mark.planted
 def test_with_the_wrong_graph_it_falls_to_chance() -> None:
     warm, cold = aucs("intentgc", "PG-1-shuffled", **PLANTED)
-    assert warm.min() > 0.85  # wrong neighbours cost warm items too
+    assert warm.min() > 0.9  # wrong neighbours cost warm items too
     assert ((cold > 0.4) & (cold < 0.6)).all()
 
 
