@@ -60,15 +60,16 @@ class Row:
     choices: tuple[Mapping[str, Any], ...] = field(default=({},))
 
 
-_STRENGTHS = (1.0, 3.0, 10.0, 30.0)
-_MAPPED = tuple({"strength": s, "text_weight": w} for s in _STRENGTHS for w in (1.0, 2.0))
+_MAPPED = tuple(
+    {"strength": strength, "popularity_power": power}
+    for strength in (1.0, 3.0, 10.0, 30.0)
+    for power in (0.0, 0.3)
+)
 ROWS: Mapping[str, Row] = {
     "popularity": Row("popularity", graph=False),
     "bpr": Row("bpr", graph=False),
-    TEXT_ONLY: Row(
-        "attributemap", texts=True, graph=False, choices=tuple({"strength": s} for s in _STRENGTHS)
-    ),
-    "attributemap, graph only": Row("attributemap", choices=tuple({"strength": s} for s in _STRENGTHS)),
+    TEXT_ONLY: Row("attributemap", texts=True, graph=False, choices=_MAPPED),
+    "attributemap, graph only": Row("attributemap", choices=_MAPPED),
     "attributemap, graph and text": Row("attributemap", texts=True, choices=_MAPPED),
     "kar, text": Row("kar", texts=True, graph=False),
     "cke": Row("cke"),

@@ -1,9 +1,11 @@
 """Item factors mapped from what is known of an item (Gantner et al., ICDM 2010), in closed form.
 
-The factors are those of PureSVD (Cremonesi et al., RecSys 2010): ``X ≈ U Vᵀ`` of the training matrix, its
-``n_factors`` largest singular values inside ``U``. A ridge regression over the items that were had maps the
-features ``F`` of an item to its factors, ``argmin |F W - V|² + strength |W|²``. An item that was had keeps
-its own factors, any other gets ``F W``: so graph and text recommend what nobody had.
+The factors are those of PureSVD (Cremonesi et al., RecSys 2010) with the columns of the training matrix
+scaled (EigenRec, Nikolakopoulos et al., KAIS 2019): ``X diag(n_i^-popularity_power) ≈ U Vᵀ``, where ``n_i``
+users had item ``i``, with the ``n_factors`` largest singular values inside ``U``. A ridge regression over the
+items that were had maps the features ``F`` of an item to its factors, ``argmin |F W - V|² + strength |W|²``.
+An item that was had keeps its own factors, scaled back; any other gets ``F W`` at the scale of a median item:
+so graph and text recommend what nobody had.
 
 Features of the graph are the entities around an item, each weighted by ``sqrt(log(n_items / n))`` where ``n``
 items are beside it; one that is beside a single item joins nothing and is left out. Entities ``k`` hops away
@@ -31,8 +33,11 @@ class Config:
     """Chosen on films held out of the warm ones as if cold (MovieLens 100K, a graph from their articles)."""
 
     n_factors: int = 40
+    popularity_power: float = 0.3
+    """Without it the factors are those of popular items, which says little of an unknown one: .264 against
+    .277 NDCG@20 on the held-out warm films."""
     strength: float = 10.0
-    """Of the ridge; 3 without texts."""
+    """Of the ridge."""
     text_weight: float = 1.0
     """Of the texts' kernel, where there are texts, beside the graph's."""
     hops: int = 1
@@ -51,7 +56,8 @@ class AttributeMap:
             raise UsageError("attributemap needs a knowledge graph.", hint="Give a snapshot and links.")
         train = data.train
         warm = np.flatnonzero(train.popularity)
-        matrix = interaction_matrix(train)[:, warm].astype(np.float64)
+        scale = train.popularity[warm].astype(np.float64) ** config.popularity_power
+        matrix = (interaction_matrix(train)[:, warm] @ sparse.diags(1.0 / scale)).tocsr()
         n_factors = min(config.n_factors, min(matrix.shape) - 1)
         if n_factors < 1:
             raise TrainingError("there are too few users or items for factors.", hint="Give more of both.")
@@ -59,9 +65,9 @@ class AttributeMap:
         self.features = item_features(data.graph, data.side, config)
         self.weights = fit_ridge(self.features[warm], right.T, config.strength)
         self._user: Floats = (left * values).astype(np.float32)
-        self._item: Floats = np.asarray(self.features @ self.weights, dtype=np.float32)
+        self._item: Floats = np.asarray(self.features @ self.weights * np.median(scale), dtype=np.float32)
         if config.warm_keeps_own:
-            self._item[warm] = right.T
+            self._item[warm] = right.T * scale[:, None]
 
     def score(self, users: Ints, items: Ints | None = None) -> Floats:
         """See :meth:`recommender.models.base.Recommender.score`."""

@@ -29,11 +29,12 @@ def test_warm_items_keep_their_factors_and_their_product_is_the_matrix() -> None
     split, graph, _ = tiny()
     matrix = np.zeros((split.train.n_users, split.train.n_items))
     matrix[split.train.user, split.train.item] = 1
-    model = AttributeMap(TrainingData(split.train, graph), Config(n_factors=100))
+    model = AttributeMap(TrainingData(split.train, graph), Config(n_factors=100, popularity_power=0.5))
     warm = split.train.popularity > 0
-    left, values, right = np.linalg.svd(matrix[:, warm], full_matrices=False)
+    scale = np.sqrt(matrix[:, warm].sum(axis=0))
+    left, values, right = np.linalg.svd(matrix[:, warm] / scale, full_matrices=False)
     k = model.vectors().user.shape[1]
-    nearest = (left[:, :k] * values[:k]) @ right[:k]
+    nearest = (left[:, :k] * values[:k]) @ right[:k] * scale
     assert model.score(np.arange(len(matrix)))[:, warm] == pytest.approx(nearest, abs=1e-4)
 
 
