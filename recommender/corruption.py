@@ -46,11 +46,13 @@ class TripleCorrupter:
         """
         n_triples = len(self) if among is None else len(among)
         n_rows = max(1, round(share * n_triples))
-        rows = np.arange(n_triples) if n_rows == n_triples else np.sort(rng.permutation(n_triples)[:n_rows])
-        rows = rows if among is None else among[rows]
-        tails = self.false_tails(rows, rng)  # before the shuffle: near triples are looked up near each other
+        if n_rows < n_triples:
+            chosen = np.sort(rng.permutation(n_triples)[:n_rows])
+            among = chosen if among is None else among[chosen]
+        # Before the shuffle: near triples are looked up near each other.
+        tails = self.false_tails(np.arange(n_rows) if among is None else among, rng)
         order = rng.permutation(n_rows)
-        return rows[order], tails[order]
+        return order if among is None else among[order], tails[order]
 
     def false_tails(self, rows: Ints, rng: np.random.Generator) -> Ints:
         """A false tail for the triples at these positions: [n_rows] -> [n_rows]."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from recommender.graph import JointGraph
 from recommender.segment import SparseMatrix
 
-_WORTH_RESTRICTING = 0.7
+_WORTH_RESTRICTING = 0.9
 """Above this share of a layer's edges, picking them out costs more than leaving the others out saves."""
 
 Places = Tensor | int

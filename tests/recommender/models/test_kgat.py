@@ -208,7 +208,7 @@ def skewed(config: Config, seed: int) -> Kgat:
 
 @pytest.mark.parametrize("layers", [(4,), (4, 3), (5, 4, 3)])
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("threshold", [0.0, 0.7, 2.0])
+@pytest.mark.parametrize("threshold", [0.0, 0.9, 2.0])
 def test_rows_of_a_batch_equal_those_of_all(
     layers: tuple[int, ...], seed: int, threshold: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
