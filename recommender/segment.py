@@ -221,6 +221,10 @@ def _product(matrix: _Csr, dense: Tensor, shape: tuple[int, int]) -> Tensor:
 def _pick(matrix: _Csr, wanted: Tensor, shape: tuple[int, int]) -> _Csr:
     if wanted.device.type == "cpu":  # copies run by run, where torch would gather number by number
         return _from_scipy(_as_scipy(matrix, shape)[wanted.numpy()])
+    return _pick_by_gathering(matrix, wanted)
+
+
+def _pick_by_gathering(matrix: _Csr, wanted: Tensor) -> _Csr:
     starts = matrix.indptr[wanted]
     sizes = matrix.indptr[wanted + 1] - starts
     indptr = functional.pad(torch.cumsum(sizes, 0, dtype=torch.int32), (1, 0))
@@ -241,11 +245,14 @@ def _from_scipy(matrix: Any) -> _Csr:
 
 
 def _transpose(matrix: _Csr, shape: tuple[int, int]) -> _Csr:
-    indptr, columns, values = matrix
-    if indptr.device.type == "cpu":  # by counting, in linear time, where torch would sort
+    if matrix.indptr.device.type == "cpu":  # by counting, in linear time, where torch would sort
         return _from_scipy(_as_scipy(matrix, shape).tocsc())
-    order = torch.argsort(columns, stable=True)
-    counts = torch.bincount(columns, minlength=shape[1])
+    return _transpose_by_sorting(matrix, shape[1])
+
+
+def _transpose_by_sorting(matrix: _Csr, n_columns: int) -> _Csr:
+    order = torch.argsort(matrix.columns, stable=True)
+    counts = torch.bincount(matrix.columns, minlength=n_columns)
     starts = functional.pad(torch.cumsum(counts, 0, dtype=torch.int32), (1, 0))
-    rows = torch.repeat_interleave(torch.diff(indptr))[order].to(torch.int32)
-    return _Csr(starts, rows, values[order])
+    rows = torch.repeat_interleave(torch.diff(matrix.indptr))[order].to(torch.int32)
+    return _Csr(starts, rows, matrix.values[order])

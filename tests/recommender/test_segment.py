@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from recommender import segment
 from recommender.segment import SparseMatrix, segment_max, segment_mean, segment_softmax, segment_sum
 
 INDPTR = torch.tensor([0, 2, 2, 5, 6, 6])  # segments 1 and 4 are empty
@@ -18,8 +19,8 @@ def values(*shape: int) -> torch.Tensor:
 def test_softmax_equals_a_dense_masked_one() -> None:
     given = values(6)
     dense = torch.full((5, 6), float("-inf"), dtype=torch.float64)
-    for segment in range(5):
-        dense[segment, INDPTR[segment] : INDPTR[segment + 1]] = given[INDPTR[segment] : INDPTR[segment + 1]]
+    for row in range(5):
+        dense[row, INDPTR[row] : INDPTR[row + 1]] = given[INDPTR[row] : INDPTR[row + 1]]
     filled = [0, 2, 3]
     expected = torch.softmax(dense[filled], dim=1).sum(dim=0)
     found = segment_softmax(given, INDPTR)
@@ -118,6 +119,13 @@ def test_some_rows_over_other_columns_equal_the_dense_ones(seed: int) -> None:
     moved = torch.zeros(15, 3, dtype=torch.float64).index_copy_(0, place, x)
     assert torch.allclose(part.renumbered(place, 15) @ moved, part @ x, atol=1e-12)
     assert (matrix.rows(wanted[:0]) @ x).shape == (0, 3)
+    # What runs where scipy cannot: the same three arrays.
+    csr = segment._Csr(matrix.indptr, matrix.columns, weights)
+    for one, other in (
+        (segment._pick_by_gathering(csr, wanted), segment._pick(csr, wanted, matrix.shape)),
+        (segment._transpose_by_sorting(csr, 12), segment._transpose(csr, matrix.shape)),
+    ):
+        assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(one, other, strict=True))
 
 
 @pytest.mark.gpu
