@@ -11,7 +11,8 @@ Which items belong together is what the authors call associations (also bought, 
 data does not give any, they are the items that the same users had, for each the ones it goes with most.
 
 Rules are found on the short paths between associated items, then kept by chi-square (*hard*) or all of them
-left to the weights (*soft*).
+left to the weights (*soft*); of several that say the same about every pair, one. Each feature is scaled
+to a mean of 1 over the pairs that it connects.
 """
 
 from __future__ import annotations
@@ -130,18 +131,18 @@ class RuleRec(GradientRecommender):
         walks = RuleWalks(data.graph, least=config.least)
         matrices = [walks.between_items(rule) for rule in rules]
         features = pair_features(matrices, every[:, 0], every[:, 1])
+        # A rule through hubs says little at a time: all count on one scale, as connections.
+        mean = features.sum(axis=0) / np.maximum((features > 0).sum(axis=0), 1)
+        scale = np.where(mean > 0, 1 / np.where(mean > 0, mean, 1), 0).astype(np.float32)
+        features *= scale
         scores = chi_square(features, labels)
-        order = np.argsort(-scores, kind="stable")
+        order = _unlike(features, np.argsort(-scores, kind="stable"))
         chosen = order if config.selection == "soft" else order[: config.rules]
         chosen = chosen[scores[chosen] > 0]
         self.rules: list[Rule] = [rules[place] for place in chosen]
         self.chi_squares = scores[chosen]
-        # A rule that spreads over many items says little at a time: all features count on one scale.
-        mean = features[:, chosen].sum(axis=0) / np.maximum((features[:, chosen] > 0).sum(axis=0), 1)
-        self._matrices = [
-            matrices[place] * np.float32(1 / scale) for place, scale in zip(chosen, mean, strict=True)
-        ]
-        self._pairs, self._labels = (features[:, chosen] / mean).astype(np.float32), labels
+        self._matrices = [matrices[place] * scale[place] for place in chosen]
+        self._pairs, self._labels = features[:, chosen], labels
 
     def _draw(self, sampler: PairSampler, rng: np.random.Generator) -> None:
         """Draw the pairs to rank, once, with the difference of their features, which is mostly 0."""
@@ -235,6 +236,13 @@ class RuleRec(GradientRecommender):
             )
             for place in np.argsort(-weights, kind="stable").tolist()
         ]
+
+
+def _unlike(features: Floats, order: Ints) -> Ints:
+    """The columns in this order, without those that equal an earlier one: graphs hold relations twice."""
+    columns = np.round(features.T[order], 4)
+    _, first = np.unique(columns, axis=0, return_index=True)
+    return order[np.sort(first)]
 
 
 def association_loss(
