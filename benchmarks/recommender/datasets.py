@@ -32,6 +32,8 @@ from recommender.splits import Split, random_split
 SEED = 20_190_804
 INTER_HEADER = ("user_id:token", "item_id:token")
 PARTS = ("train", "valid", "test")
+PUBLISHED = {"music": ("music-kgcn", None), "ml-100k": ("ml-100k", 4.0)}
+"""Folder of the shared data, and the rating from which a pair counts as positive."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,9 @@ def prepare(name: str, data: Path, work: Path) -> Path:
     if (folder / "done.json").is_file():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    if name == "music":
-        dataset = read_dataset(data / "rec" / "music-kgcn")
+    if name in PUBLISHED:
+        where, positive_from = PUBLISHED[name]
+        dataset = read_dataset(data / "rec" / where, positive_from=positive_from)
         split, snapshot, links = (
             random_split(dataset.interactions, np.random.default_rng(SEED)),
             dataset.snapshot,
@@ -96,7 +99,9 @@ def write(folder: Path, name: str, split: Split, snapshot: Snapshot, links: Mapp
     entities, relations = snapshot.entity_ids, snapshot.relation_names
     triples = ((entities[h], relations[r], entities[t]) for h, r, t in snapshot.triples.tolist())
     _write_rows(folder / f"{name}.kg", KG_HEADER, triples)
-    _write_rows(folder / f"{name}.link", LINK_HEADER, ((item, links[item]) for item in items))
+    _write_rows(
+        folder / f"{name}.link", LINK_HEADER, ((item, links[item]) for item in items if item in links)
+    )
 
 
 def load(folder: Path, *, with_graph: bool) -> tuple[Split, JointGraph | None]:
