@@ -9,8 +9,8 @@ once. RecBole's models get the same rates, epochs and patience. All items are ra
 both sides are scored by the same code, and differences are of the same users in pairs, with 95 % bootstrap
 intervals.
 
-Run ``python -m benchmarks.recommender.quality --work FOLDER --peer-python PYTHON``; a killed run goes on where
-it was. Without ``--peer-python`` only our side is run.
+Run ``python -m benchmarks.recommender.quality --work FOLDER --peer-python PYTHON``; a killed run goes on
+where it was. Without ``--peer-python`` only our side is run.
 """
 
 from __future__ import annotations
