@@ -125,7 +125,6 @@ def nearest_by_path(halves: Sequence[sparse.csr_array], n_nearest: int) -> spars
     halves = [sparse.csr_array(half, dtype=np.float64) for half in halves]
     diagonal = np.sum([half.multiply(half).sum(axis=1) for half in halves], axis=0)
     backs = [sparse.csr_array(half.T) for half in halves]
-    tie = np.random.default_rng(0).random(n) * _TIE
     parts = []
     for rows in _blocks(halves):
         products = (half[rows] @ back for half, back in zip(halves, backs, strict=True))
@@ -136,7 +135,7 @@ def nearest_by_path(halves: Sequence[sparse.csr_array], n_nearest: int) -> spars
         values = 2 * pairs.data[off] / (diagonal[row] + diagonal[column])
         shape = (rows.stop - rows.start, n)
         block = sparse.csr_array((values, (row - rows.start, column)), shape=shape)
-        parts.append(_highest(block, n_nearest, tie))
+        parts.append(highest(block, n_nearest))
     return sparse.csr_array(sparse.vstack(parts, format="csr"), dtype=np.float32)
 
 
@@ -152,6 +151,20 @@ def without_columns(matrix: sparse.csr_array, left_out: NDArray[np.bool_]) -> sp
     kept = ~left_out[matrix.indices]
     indptr = np.concatenate([[0], np.cumsum(kept)])[matrix.indptr]
     return sparse.csr_array((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
+
+
+def highest(matrix: sparse.csr_array, n_kept: int) -> sparse.csr_array:
+    """The ``n_kept`` highest values of each row; of equal ones a fixed random choice, not the first ids."""
+    tie = np.random.default_rng(0).random(matrix.shape[1]) * _TIE
+    counts = np.diff(matrix.indptr)
+    keep = np.ones(matrix.nnz, dtype=bool)
+    for row in np.flatnonzero(counts > n_kept).tolist():
+        inside = slice(matrix.indptr[row], matrix.indptr[row + 1])
+        key = matrix.data[inside] + tie[matrix.indices[inside]]
+        keep[inside] = False
+        keep[matrix.indptr[row] + np.argpartition(-key, n_kept)[:n_kept]] = True
+    indptr = np.concatenate([[0], np.cumsum(np.minimum(counts, n_kept))])
+    return sparse.csr_array((matrix.data[keep], matrix.indices[keep], indptr), shape=matrix.shape)
 
 
 def symmetric(matrix: sparse.csr_array) -> sparse.csr_array:
@@ -225,19 +238,6 @@ def _blocks(halves: Sequence[sparse.csr_array]) -> list[slice]:
     block = (np.cumsum(cost) // _PRODUCTS_PER_BLOCK).astype(np.int64)
     edges = np.concatenate([[0], np.flatnonzero(np.diff(block)) + 1, [n]])
     return [slice(int(a), int(b)) for a, b in pairwise(edges) if b > a]
-
-
-def _highest(block: sparse.csr_array, n_kept: int, tie: NDArray[np.float64]) -> sparse.csr_array:
-    """The ``n_kept`` highest values of each row."""
-    counts = np.diff(block.indptr)
-    keep = np.ones(block.nnz, dtype=bool)
-    for row in np.flatnonzero(counts > n_kept).tolist():
-        inside = slice(block.indptr[row], block.indptr[row + 1])
-        key = block.data[inside] + tie[block.indices[inside]]
-        keep[inside] = False
-        keep[block.indptr[row] + np.argpartition(-key, n_kept)[:n_kept]] = True
-    indptr = np.concatenate([[0], np.cumsum(np.minimum(counts, n_kept))])
-    return sparse.csr_array((block.data[keep], block.indices[keep], indptr), shape=block.shape)
 
 
 def _scaled(matrix: sparse.csr_array, scale: NDArray[np.float64]) -> sparse.csr_array:

@@ -231,6 +231,22 @@ _ENTRIES = (
         "Ma et al., WWW 2019",
         "graph",
     ),
+    _entry(
+        "shine",
+        "Shine",
+        "auto-encoders of signed, social and profile links; predicts likes and dislikes",
+        "Wang et al., WSDM 2018",
+        "ratings",
+        uses_graph=True,
+    ),
+    _entry(
+        "eium",
+        "Eium",
+        "attention over the paths that lead from a history, in its order, to each candidate",
+        "Huang et al., ACM Multimedia 2019",
+        "graph",
+        "times",
+    ),
 )
 MODELS: Mapping[str, ModelEntry] = {entry.name: entry for entry in _ENTRIES}
 
