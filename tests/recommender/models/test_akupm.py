@@ -213,15 +213,15 @@ PLANTED: dict[str, Any] = {"epochs": 8}
 def test_reaches_cold_items_over_two_hops_in_both_directions() -> None:
     warm, cold = aucs("akupm", "PG-1", **PLANTED)
     assert warm.mean() > 0.97
-    assert cold.mean() >= 0.75
-    assert cold.min() >= 0.68
+    assert cold.mean() >= 0.9
+    assert cold.min() >= 0.8
 
 
 @pytest.mark.planted
 def test_is_blind_to_cold_items_in_the_triples_direction_alone() -> None:
     warm, cold = aucs("akupm", "PG-1", **PLANTED, inverse=False)
     assert warm.mean() > 0.97
-    assert 0.45 < cold.mean() < 0.55
+    assert ((cold > 0.45) & (cold < 0.55)).all()
 
 
 @pytest.mark.planted
