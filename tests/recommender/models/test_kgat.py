@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from recommender.models.base import TrainingData, Vectors
 from recommender.models.gradient import ranking_loss, squared_norm
 from recommender.models.kgat import Config, Kgat
 from recommender.splits import Split, random_split
+from recommender.training import Options, train
 from tests.worlds import PlainGraph, planted_world
 
 
@@ -255,6 +257,24 @@ def test_left_out_edges_keep_the_expected_vectors_and_a_resumed_draw_repeats() -
     same = [model.ranking_loss(*batch).item() for _ in range(2)]
     model.train()
     assert same[0] == same[1] != model.ranking_loss(*batch).item()
+
+
+def test_a_resumed_run_with_edges_left_out_ends_in_the_same_numbers(tmp_path: Path) -> None:
+    world = planted_world(0)
+    graph = JointGraph.build(world.split, world.graph, world.links)
+    options = {"dim": 8, "relation_dim": 8, "layers": [8], "node_dropout": 0.2, "knowledge_share": 0.5}
+
+    def run(epochs: int, folder: Path) -> Kgat:
+        settings = Options(epochs=epochs, device="cpu")
+        model = train(
+            "kgat", world.split, graph, model_options=options, options=settings, run_folder=folder
+        ).model
+        assert isinstance(model, Kgat)
+        return model
+
+    whole = run(3, tmp_path / "whole")
+    run(1, tmp_path / "parts")
+    assert torch.equal(run(3, tmp_path / "parts").nodes, whole.nodes)
 
 
 def test_attention_in_pieces_equals_attention_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
