@@ -33,6 +33,8 @@ from recommender.sampling import PairSampler, batches
 from recommender.sequences import PAD, histories
 
 _USERS_PER_CHUNK = 1024
+_TRANSE_BATCH, _TRANSE_STEPS = 512, 32
+"""At least so many triples a step, and about so many steps a pass: each step moves all entities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,7 @@ def _vectors_of(graph: JointGraph, config: Config, generator: torch.Generator) -
         generator,
         dim=config.dim,
         epochs=config.transe_epochs,
+        batch_size=max(_TRANSE_BATCH, len(triples) // _TRANSE_STEPS),
     )
     linked = np.unique(triples[:, [0, 2]])
     linked = linked[linked < graph.n_items]

@@ -19,10 +19,11 @@ from recommender.models.eium import Config, Eium
 from recommender.models.gradient import xavier
 from recommender.models.path_attention import PathAttention
 from recommender.sequences import PAD
+from recommender.training import Options, train
 from tests.recommender.models.test_contract import tiny
 from tests.recommender.ordered import in_random_order, ordered_world
 from tests.recommender.planting import SEEDS, trained
-from tests.worlds import Variant, planted_world
+from tests.worlds import PlainGraph, Variant, planted_world
 
 CONFIG = Config(dim=6, dropout=0.0)
 
@@ -216,6 +217,15 @@ def test_who_had_nothing_has_the_bias_and_a_graph_is_needed() -> None:
     assert torch.equal(model.last_states(np.asarray([2, 3]))[1], model.state_bias)
     with pytest.raises(UsageError, match="needs a knowledge graph"):
         Eium(TrainingData(split.train), CONFIG, torch.Generator())
+
+
+def test_a_graph_that_knows_no_item_leaves_the_rest() -> None:
+    split, _, _ = tiny()
+    empty = PlainGraph(["a"], ["R"], np.zeros((0, 3), dtype=np.int64))
+    graph = JointGraph.build(split, empty, {})
+    run = Options(epochs=1, device="cpu")
+    model = train("eium", split, graph, options=run).model
+    assert np.isfinite(model.score(np.arange(5))).all()
 
 
 @cache

@@ -165,6 +165,15 @@ def test_histories_of_one_item_train_nothing() -> None:
     assert list(model.losses(np.random.default_rng(0))) == []
 
 
+def test_a_graph_that_knows_no_item_leaves_the_rest() -> None:
+    split, _, _ = tiny()
+    empty = PlainGraph(["a"], ["R"], np.zeros((0, 3), dtype=np.int64))
+    graph = JointGraph.build(split, empty, {})
+    run = Options(epochs=1, device="cpu")
+    model = train("ksr", split, graph, options=run).model
+    assert np.isfinite(model.score(np.arange(5))).all()
+
+
 FLAT: dict[str, Any] = {
     "dim": 16,
     "hidden_dim": 32,
