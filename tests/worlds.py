@@ -11,7 +11,7 @@ says nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -100,6 +100,16 @@ def planted_world(seed: int, variant: Variant = "PG-1") -> World:
     empty = interactions.select(np.zeros(len(interactions), dtype=bool))
     links = {f"i{item:03d}": f"item {item:03d}" for item in range(N_ITEMS)}
     return World(Split(interactions, empty, empty), graph, links, attribute, likes, warm, cold_pairs)
+
+
+def with_noise(world: World, share: float, seed: int) -> World:
+    """The world with ``share`` times as many triples more, from random items to random entities."""
+    rng, graph = np.random.default_rng(2000 + seed), world.graph  # not the numbers that planted the world
+    n = round(share * len(graph.triples))
+    heads, relations = rng.integers(0, N_ITEMS, n), rng.integers(0, len(graph.relation_names), n)
+    drawn = np.stack([heads, relations, rng.integers(N_ITEMS, len(graph.entity_ids), n)], axis=1)
+    triples = np.unique(np.concatenate([graph.triples, drawn]), axis=0)
+    return replace(world, graph=PlainGraph(graph.entity_ids, graph.relation_names, triples))
 
 
 def _draw(
