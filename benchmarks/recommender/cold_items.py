@@ -71,7 +71,7 @@ ROWS: Mapping[str, Row] = {
     TEXT_ONLY: Row("attributemap", texts=True, graph=False, choices=_MAPPED),
     "attributemap, graph only": Row("attributemap", choices=_MAPPED),
     "attributemap, graph and text": Row("attributemap", texts=True, choices=_MAPPED),
-    "kar, text": Row("kar", texts=True, graph=False),
+    "kar, text": Row("kar", texts=True, graph=False, choices=({"backbone": "deepfm"},)),
     "cke": Row("cke"),
     "cke, with text": Row("cke", texts=True),
     "kgcn": Row("kgcn", choices=({"learning_rate": 5e-3, "batch_size": 1024, "dim": 32},)),
