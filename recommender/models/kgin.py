@@ -107,7 +107,7 @@ class Kgin(VectorRecommender):
         users, items = user, entity[: self.n_items]
         taste, layers = self._taste.matrix, [layer.means.matrix for layer in self._layers]
         if self.training and self.config.edge_dropout:
-            taste = self._taste.thinned(1 - self.config.edge_dropout, self.generator)
+            taste = taste.drop_out(self.config.edge_dropout, self.generator)
             layers = self._thinned_layers()
         for layer, matrix in zip(self._layers, layers, strict=True):
             liked = taste @ entity[: self.n_items]
@@ -140,8 +140,7 @@ class _Mean:
 
     def __init__(self, indptr: Ints, columns: Ints, shape: tuple[int, int], device: torch.device) -> None:
         self.matrix = SparseMatrix(indptr, columns, shape, device)
-        self._values = _one_over_degree(self.matrix.indptr)
-        self.matrix.set_values(self._values)
+        self.matrix.set_values(_one_over_degree(self.matrix.indptr))
 
     @classmethod
     def of_interactions(cls, train: Interactions, device: torch.device) -> _Mean:
@@ -153,14 +152,6 @@ class _Mean:
         """Over the ``kept`` [n_values] places: the mean of what is left."""
         thin = self.matrix.thinned(kept)
         thin.set_values(_one_over_degree(thin.indptr))
-        return thin
-
-    def thinned(self, kept: float, generator: torch.Generator) -> SparseMatrix:
-        """Over a share ``kept`` of the places, divided by it, so that the expected product stays."""
-        drawn = torch.empty(self.matrix.n_values, dtype=torch.bool, device=generator.device)
-        drawn.bernoulli_(kept, generator=generator)
-        thin = self.matrix.thinned(drawn)
-        thin.set_values(self._values[drawn] / kept)
         return thin
 
 

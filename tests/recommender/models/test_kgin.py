@@ -134,7 +134,7 @@ def test_dropped_interactions_leave_the_expected_mean(edge_dropout: float) -> No
     """The authors divide by what was dropped, not by what was kept: right at a half only."""
     model, _ = small()
     ones, generator = torch.ones(model.n_items, 1), torch.Generator().manual_seed(0)
-    drawn = [(model._taste.thinned(1 - edge_dropout, generator) @ ones).mean() for _ in range(1000)]
+    drawn = [(model._taste.matrix.drop_out(edge_dropout, generator) @ ones).mean() for _ in range(1000)]
     assert float(torch.stack(drawn).mean()) == pytest.approx(
         float((model._taste.matrix @ ones).mean()), rel=0.03
     )
