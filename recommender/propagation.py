@@ -108,4 +108,4 @@ def put_back(table: Tensor, places: Places, rows: Tensor) -> None:
     if isinstance(places, int):
         table[:places] += rows
     else:
-        table.index_add_(0, places, rows)
+        table.index_add_(0, places, rows.to(table.dtype))

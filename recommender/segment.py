@@ -17,6 +17,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from recommender.data import Ints
+from recommender.sampling import batches
+
+_ROWS_AT_ONCE = 1 << 15
 
 
 def segment_sum(values: Tensor, indptr: Tensor) -> Tensor:
@@ -142,11 +145,23 @@ class SparseMatrix:
         """The product without its gradient: [n_columns, dim] -> [n_rows, dim]."""
         return _product(self._csr(), dense, self.shape)
 
-    def multiply_transposed(self, dense: Tensor) -> Tensor:
-        """The transpose's product without its gradient: [n_rows, dim] -> [n_columns, dim]."""
+    def multiply_transposed(self, dense: Tensor, out: Tensor | None = None) -> Tensor:
+        """The transpose's product without its gradient, in ``out`` where given.
+
+        *Shape:* [n_rows, dim] -> [n_columns, dim].
+        """
         if self._transposed is None:
             self._transposed = _transpose(self._csr(), self.shape)
-        return _product(self._transposed, dense, (self.shape[1], self.shape[0]))
+        shape = (self.shape[1], self.shape[0])
+        if out is None:
+            return _product(self._transposed, dense, shape)
+        indptr, columns, values = self._transposed
+        for rows in batches(shape[0], _ROWS_AT_ONCE):
+            pointers = indptr[rows.start : rows.stop + 1]
+            inside = slice(int(pointers[0]), int(pointers[-1]))
+            part = _Csr(pointers - pointers[0], columns[inside], values[inside])
+            out[rows] = _product(part, dense, (rows.stop - rows.start, shape[1]))
+        return out
 
     def rows(self, wanted: Tensor) -> SparseMatrix:
         """Only the rows ``wanted``, in this order: [n_wanted] -> a matrix of shape [n_wanted, n_columns]."""
@@ -200,7 +215,8 @@ def _indices(given: Ints | Tensor, device: torch.device) -> Tensor:
 
 
 def _product(matrix: _Csr, dense: Tensor, shape: tuple[int, int]) -> Tensor:
-    dense = dense.detach().contiguous()  # detached, or what a gradient needs is put aside too
+    # Detached, or what a gradient needs is put aside too. Under autocast rows may come in 16 bits.
+    dense = dense.detach().to(matrix.values.dtype).contiguous()
     if dense.device.type == "cpu":
         # Four times as fast as a product with a CSR tensor: the rows to come are fetched ahead.
         return functional.embedding_bag(
@@ -215,7 +231,8 @@ def _product(matrix: _Csr, dense: Tensor, shape: tuple[int, int]) -> Tensor:
         # torch announces on first use that its CSR tensors are in beta.
         warnings.simplefilter("ignore", UserWarning)
         tensor = torch.sparse_csr_tensor(*matrix, shape, check_invariants=False)
-    return torch.mm(tensor, dense)
+    with torch.autocast(dense.device.type, enabled=False):
+        return torch.mm(tensor, dense)
 
 
 def _pick(matrix: _Csr, wanted: Tensor, shape: tuple[int, int]) -> _Csr:

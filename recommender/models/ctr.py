@@ -131,7 +131,8 @@ class Din(Backbone):
         known = history[mask]
         asked = candidate[:, None].expand_as(history)[mask]
         pairs = torch.cat([asked, known, asked - known, asked * known], dim=1)
-        return torch.zeros_like(history[:, :, 0]).masked_scatter(mask, self.attention(pairs).squeeze(1))
+        weights = self.attention(pairs).squeeze(1).to(history.dtype)  # under autocast it has 16 bits
+        return torch.zeros_like(history[:, :, 0]).masked_scatter(mask, weights)
 
     def interact(self, fields: Tensor) -> Tensor:
         """See :meth:`Backbone.interact`."""
@@ -172,6 +173,7 @@ class Dice(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """[n, width] -> [n, width]."""
         learns = self.training and len(rows) > 0
+        rows = rows.to(self.mean.dtype)  # under autocast they come in 16 bits
         mean = rows.mean(dim=0) if learns else self.mean
         moved = rows - mean
         variance = moved.square().mean(dim=0) if learns else self.variance

@@ -188,6 +188,8 @@ class Kgcn(GradientRecommender):
 
     def _attention(self, liked: Tensor, nodes: Tensor) -> Tensor:
         """Weights of the neighbours: [n, n_relations] and [n, n_nodes] -> [n, n_nodes, k]."""
+        # In the table's precision, which autocast does not change, as a weighted sum must have it.
+        liked = liked.to(self.entities.dtype)
         by_node = liked.gather(1, self.relation[nodes].flatten(1)).view(*nodes.shape, -1)
         return self._softmax(by_node, self.mask[nodes], 2)
 

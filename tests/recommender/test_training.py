@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +15,11 @@ from recommender.graph import JointGraph
 from recommender.models.registry import MODELS, find_model
 from recommender.splits import Split, random_split
 from recommender.training import Options, Progress, Trained, train
+from tests.recommender.tiny import fitted, tiny
 from tests.worlds import World, planted_world
 
 WORLD = planted_world(1)
-SMALL = {
-    "popularity": {},
+SMALL: dict[str, dict[str, Any]] = {
     "bpr": {"dim": 8, "learning_rate": 0.01},
     "lightgcn": {"dim": 8, "n_layers": 2, "learning_rate": 0.01},
     "kgat": {"dim": 8, "relation_dim": 8, "layers": [8], "learning_rate": 0.01},
@@ -41,23 +43,26 @@ def scores(trained: Trained) -> np.ndarray:
     return np.asarray(trained.model.score(np.arange(SPLIT.train.n_users)))
 
 
+BY_GRADIENT = [name for name, entry in MODELS.items() if entry.by_gradient]
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_scores_and_repeats(name: str) -> None:
-    first = run(name)
-    found = scores(first)
-    assert found.shape == (SPLIT.train.n_users, SPLIT.train.n_items)
+    split, graph, _ = tiny()
+    first, users = fitted(name), np.arange(split.train.n_users)
+    found = np.asarray(first.model.score(users))
+    assert found.shape == (split.train.n_users, split.train.n_items)
     assert np.isfinite(found).all()
-    assert np.array_equal(found, scores(run(name)))
-    some = np.asarray([3, 1])
-    assert np.allclose(first.model.score(some, np.asarray([7, 2])), found[some][:, [7, 2]], atol=1e-5)
+    assert np.array_equal(found, fitted(name).model.score(users))
     weights = first.model.edge_weights()
-    assert weights is None or weights.shape == (GRAPH.n_edges,)
+    assert weights is None or weights.shape == (graph.n_edges,)
 
 
-@pytest.mark.parametrize("name", [name for name, entry in MODELS.items() if entry.by_gradient])
+@pytest.mark.parametrize("name", BY_GRADIENT)
 def test_seed_changes_the_result(name: str) -> None:
-    other = run(name, options=Options(epochs=4, evaluate_every=2, device="cpu", seed=1))
-    assert not np.array_equal(scores(run(name)), scores(other))
+    users = np.arange(tiny()[0].train.n_users)
+    one, other = (fitted(name, seed).model.score(users) for seed in (0, 1))
+    assert not np.array_equal(one, other)
 
 
 @pytest.mark.parametrize("name", ["bpr", "lightgcn", "kgat"])
@@ -138,22 +143,32 @@ def test_a_run_is_not_continued_on_other_data(tmp_path: Path) -> None:
         train("bpr", other, model_options=SMALL["bpr"], options=OPTIONS, run_folder=tmp_path)
 
 
-def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(tmp_path: Path) -> None:
-    run("bpr", tmp_path, Options(epochs=2, evaluate_every=2, device="cpu"))
-    checkpoint = tmp_path / "checkpoint" / "state.safetensors"
-    before = checkpoint.read_bytes()
-
-    from safetensors.torch import load_file, save_file
-
-    poisoned = load_file(checkpoint)
-    poisoned["weights/users"][:] = torch.nan
-    save_file(poisoned, checkpoint)
-    with pytest.raises(
-        TrainingError, match=r"ranking loss of bpr is no number any more in epoch 3, at step 0"
-    ):
-        run("bpr", tmp_path)
-    checkpoint.write_bytes(before)
-    assert np.array_equal(scores(run("bpr", tmp_path)), scores(run("bpr")))
+@pytest.mark.parametrize("what", ["ratings", "texts", "item vectors", "friends", "validation"])
+def test_a_run_is_not_continued_on_other_side_data(what: str, tmp_path: Path) -> None:
+    split, graph, side = tiny()
+    assert side.rated is not None
+    assert side.item_texts is not None
+    assert side.item_vectors is not None
+    assert side.friends is not None
+    other = {
+        "ratings": replace(side, rated=replace(side.rated, weight=side.rated.weight[::-1].copy())),
+        "texts": replace(side, item_texts=["another", *side.item_texts[1:]]),
+        "item vectors": replace(side, item_vectors=side.item_vectors + 1),
+        "friends": replace(side, friends=side.friends[1:]),
+        "validation": side,
+    }[what]
+    fewer = replace(split, validation=split.validation.select(np.arange(len(split.validation) - 1)))
+    train("bpr", split, graph, side=side, options=OPTIONS, run_folder=tmp_path)
+    train("bpr", split, graph, side=side, options=OPTIONS, run_folder=tmp_path)
+    with pytest.raises(TrainingError, match="other settings or other data"):
+        train(
+            "bpr",
+            fewer if what == "validation" else split,
+            graph,
+            side=other,
+            options=OPTIONS,
+            run_folder=tmp_path,
+        )
 
 
 def test_diverging_training_names_the_way_out(tmp_path: Path) -> None:
@@ -183,6 +198,10 @@ def test_wrong_settings() -> None:
         find_model("lightgcm")
     with pytest.raises(UsageError, match="needs a knowledge graph"):
         train("kgat", SPLIT)
+    with pytest.raises(UsageError, match="accumulate cannot be 0"):
+        train("bpr", SPLIT, options=Options(accumulate=0))
+    with pytest.raises(UsageError, match="no precision 'half'"):
+        train("bpr", SPLIT, options=Options(precision="half"))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="no device"):
         train("bpr", SPLIT, options=Options(device="abacus"))
 

@@ -9,6 +9,7 @@ import numpy as np
 from recommender.data import Interactions
 from recommender.graph import JointGraph
 from recommender.models.base import SideData
+from recommender.run import Precision
 from recommender.splits import Split, last_split
 from recommender.training import Options, Trained, train
 from tests.worlds import PlainGraph
@@ -44,8 +45,8 @@ def tiny() -> tuple[Split, JointGraph, SideData]:
     return split, JointGraph.build(split, graph, links), side
 
 
-def fitted(name: str, seed: int = 0) -> Trained:
+def fitted(name: str, seed: int = 0, precision: Precision = "float32") -> Trained:
     """The model after two epochs."""
     split, graph, side = tiny()
-    options = Options(epochs=2, seed=seed, device="cpu", evaluate_every=1)
+    options = Options(epochs=2, seed=seed, device="cpu", evaluate_every=1, precision=precision)
     return train(name, split, graph, side=side, options=options)

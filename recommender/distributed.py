@@ -1,0 +1,280 @@
+"""Data-parallel training: several processes, each with the whole model and data, that step together.
+
+Each worker draws its own batches; after the gradients are averaged all take the same step, so their weights
+stay the same. A step is thus that of a batch as large as all workers' batches together: with ``n`` workers
+it is ``n * batch_size``, and the learning rate may want to be raised. A round, in which each worker draws one
+epoch, counts as ``n`` epochs: with as many epochs, as many pairs are drawn as on one worker, in an ``n``-th
+of the steps. Only the first worker validates, records and writes; it tells the others when to stop.
+
+Three ways to have workers: :func:`train_on_workers` starts them on this machine; under ``torchrun`` a script
+calls ``train(..., workers=join())``; :func:`ray_trainer` hands the training to Ray Train.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, distributed
+
+from kg.errors import ConfigurationError, TrainingError, UsageError
+
+if TYPE_CHECKING:
+    from recommender.graph import JointGraph
+    from recommender.run import Options, Trained
+    from recommender.splits import Split
+
+_FINISHED = -1
+
+
+class Workers:
+    """This process among those that train together; alone unless ``size`` is more than 1."""
+
+    def __init__(self, rank: int = 0, size: int = 1) -> None:
+        self.rank, self.size = rank, size
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this one validates, records and writes."""
+        return self.rank == 0
+
+    def all_at(self, phase: int) -> bool:
+        """Whether all are about to step in this phase; ``False`` where one has finished its epoch.
+
+        Raises :class:`~kg.errors.TrainingError` where they are in different phases.
+        """
+        if self.size == 1:
+            return True
+        phases = self._gather(phase)
+        if _FINISHED in phases:
+            return False
+        if len(set(phases)) > 1:
+            raise TrainingError(
+                f"the workers are in different phases of the epoch: {phases}.",
+                hint="Train this model on one worker.",
+            )
+        return True
+
+    def finish_epoch(self) -> None:
+        """Tell the others that this one has no more batch; whoever has one leaves it."""
+        if self.size > 1:
+            self._gather(_FINISHED)
+
+    def average(self, gradients: Sequence[Tensor]) -> None:
+        """Put the mean over all workers in the place of each gradient."""
+        if self.size == 1:
+            return
+        waiting = [distributed.all_reduce(gradient, async_op=True) for gradient in gradients]
+        for one, gradient in zip(waiting, gradients, strict=True):
+            one.wait()
+            gradient.div_(self.size)
+
+    def tell(self, number: int) -> int:
+        """The first worker's number, to all."""
+        if self.size == 1:
+            return number
+        told = torch.tensor([number], device=self._device)
+        distributed.broadcast(told, 0)
+        return int(told)
+
+    def spread(self, tensors: Sequence[Tensor]) -> None:
+        """Overwrite these with the first worker's."""
+        if self.size == 1:
+            return
+        for tensor in tensors:
+            placed = tensor.detach().to(self._device).contiguous()
+            distributed.broadcast(placed, 0)
+            if placed.data_ptr() != tensor.data_ptr():
+                tensor.copy_(placed)
+
+    def spread_optimiser(self, optimiser: torch.optim.Optimizer) -> None:
+        """Give all workers the first one's moments."""
+        if self.size == 1:
+            return
+        parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+        known = torch.tensor([bool(optimiser.state.get(p)) for p in parameters], dtype=torch.int32)
+        self.spread([known])
+        for parameter in (p for p, has in zip(parameters, known.tolist(), strict=True) if has):
+            state = optimiser.state[parameter]
+            if not state:
+                state["step"] = torch.zeros((), device=parameter.device)
+                state["exp_avg"], state["exp_avg_sq"] = (torch.zeros_like(parameter) for _ in range(2))
+            self.spread([state["step"], state["exp_avg"], state["exp_avg_sq"]])
+
+    def seed(self, seed: int, epoch: int) -> tuple[np.random.Generator, int]:
+        """What a worker that is not the first draws with in the round after ``epoch``.
+
+        It depends on nothing that went before, so a resumed run repeats it without a state.
+        """
+        rng = np.random.default_rng((seed, self.rank, epoch))
+        return rng, int(rng.integers(2**63 - 1))
+
+    @property
+    def _device(self) -> torch.device:
+        by_nccl = distributed.get_backend() == "nccl"
+        return torch.device("cuda", torch.cuda.current_device()) if by_nccl else torch.device("cpu")
+
+    def _gather(self, number: int) -> list[int]:
+        numbers = torch.zeros(self.size, dtype=torch.int64, device=self._device)
+        numbers[self.rank] = number
+        distributed.all_reduce(numbers)
+        return [int(one) for one in numbers]
+
+
+def join() -> Workers:
+    """Join the workers that ``torchrun`` or Ray started: NCCL where there is a CUDA device, else Gloo.
+
+    Raises :class:`~kg.errors.UsageError` where nobody started any.
+    """
+    if not distributed.is_initialized():
+        if "RANK" not in os.environ:
+            raise UsageError(
+                "this process is no worker of a group.",
+                hint="Start it by torchrun --nproc-per-node N SCRIPT, or use train_on_workers.",
+            )
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    return Workers(distributed.get_rank(), distributed.get_world_size())
+
+
+def train_on_workers(
+    n_workers: int, name: str, split: Split, graph: JointGraph | None = None, **how: Any
+) -> Trained:
+    """As :func:`recommender.training.train`, on ``n_workers`` processes here, of which this is the first.
+
+    The others are started anew, so a script that calls this needs its ``if __name__ == "__main__"``. With a
+    CUDA device as ``options.device`` each worker takes one of its own.
+    """
+    from recommender.training import Options, find_device, train
+
+    options = how.pop("options", None) or Options()
+    device = find_device(options.device)
+    _refuse_too_many(n_workers, device)
+    told = {key: value for key, value in how.items() if key not in ("run_folder", "progress", "trackers")}
+    with tempfile.TemporaryDirectory() as folder:
+        meeting = f"file://{folder}/meeting"
+        context = multiprocessing.get_context("spawn")
+        arguments = [
+            (rank, n_workers, meeting, torch.get_num_threads(), name, split, graph, options, told)
+            for rank in range(1, n_workers)
+        ]
+        others = [context.Process(target=_work, args=given, daemon=True) for given in arguments]
+        for other in others:
+            other.start()
+        try:
+            with joined(0, n_workers, meeting, device) as workers:
+                own = replace(options, device=_own_device(device, 0))
+                return train(name, split, graph, options=own, workers=workers, **how)
+        except RuntimeError as problem:
+            if all(other.exitcode is None for other in others):
+                raise
+            raise TrainingError(
+                f"a worker has ended: {problem}.", hint="Its own message is above. Or train on one worker."
+            ) from problem
+        finally:
+            for other in others:
+                other.join(timeout=10)
+                other.terminate()
+
+
+@contextmanager
+def joined(rank: int, size: int, meeting: str, device: torch.device) -> Iterator[Workers]:
+    """Meet the other workers at a URL, and part again."""
+    if device.type == "cuda":
+        torch.cuda.set_device(rank)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    distributed.init_process_group(backend, init_method=meeting, rank=rank, world_size=size)
+    try:
+        yield Workers(rank, size)
+    finally:
+        distributed.destroy_process_group()
+
+
+def ray_trainer(
+    n_workers: int,
+    name: str,
+    split: Split,
+    graph: JointGraph | None = None,
+    *,
+    use_gpu: bool = False,
+    **how: Any,
+) -> Any:
+    """A ``ray.train.torch.TorchTrainer`` whose ``fit()`` runs :func:`recommender.training.train` on Ray.
+
+    It reports ``best_epoch``, ``best_validation`` and ``seconds``. The model is in ``run_folder``, which all
+    must reach: ``train`` with the same arguments reads it from there, having nothing left to do.
+    Raises :class:`~kg.errors.ConfigurationError` where Ray is not installed.
+    """
+    ray_train, ray_torch = _ray("ray.train"), _ray("ray.train.torch")
+    run = _RayRun(name, split, graph, how)
+    scaling = ray_train.ScalingConfig(num_workers=n_workers, use_gpu=use_gpu)
+    return ray_torch.TorchTrainer(run, scaling_config=scaling)
+
+
+class _RayRun:
+    """What each of Ray's workers does."""
+
+    def __init__(self, name: str, split: Split, graph: JointGraph | None, how: dict[str, Any]) -> None:
+        self._name, self._split, self._graph, self._how = name, split, graph, how
+
+    def __call__(self) -> None:
+        from recommender.training import train
+
+        trained = train(self._name, self._split, self._graph, workers=join(), **self._how)
+        found = {
+            "best_epoch": trained.best_epoch,
+            "best_validation": trained.best_validation,
+            "seconds": trained.seconds,
+        }
+        _ray("ray.train").report(found)
+
+
+def _work(
+    rank: int,
+    size: int,
+    meeting: str,
+    n_threads: int,
+    name: str,
+    split: Split,
+    graph: JointGraph | None,
+    options: Options,
+    how: dict[str, Any],
+) -> None:
+    from recommender.training import find_device, train
+
+    torch.set_num_threads(n_threads)
+    device = find_device(options.device)
+    with joined(rank, size, meeting, device) as workers:
+        own = replace(options, device=_own_device(device, rank))
+        train(name, split, graph, options=own, workers=workers, **how)
+
+
+def _own_device(device: torch.device, rank: int) -> str:
+    return f"cuda:{rank}" if device.type == "cuda" else str(device)
+
+
+def _refuse_too_many(n_workers: int, device: torch.device) -> None:
+    most = torch.cuda.device_count() if device.type == "cuda" else n_workers
+    if not 1 <= n_workers <= most:
+        raise UsageError(
+            f"there cannot be {n_workers} workers.",
+            hint="Use at least one." if n_workers < 1 else f"There are {most} CUDA devices, one for each.",
+        )
+
+
+def _ray(module: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError:
+        raise ConfigurationError(
+            "Ray Train is not installed.", hint="Run pip install 'loregraph[ray]'."
+        ) from None
