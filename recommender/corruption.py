@@ -9,7 +9,7 @@ from recommender.data import Ints
 from recommender.sampling import batches, contains
 
 _MAX_ROUNDS = 100
-_ROWS_AT_ONCE = 1 << 20
+_ROWS_AT_ONCE = 1 << 17
 
 
 class TripleCorrupter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,14 +32,16 @@ class RowGather:
 
     def zeros(self, like: Tensor) -> Tensor:
         """A table of zeros that no other tensor shares."""
+        table = self.borrow(like.shape, like)
+        return torch.zeros_like(like) if table is None else table.zero_()
+
+    def borrow(self, shape: Sequence[int], like: Tensor) -> Tensor | None:
+        """A table that no other tensor shares, with anything in it; ``None`` but on the CPU in 32 bits."""
         if like.device.type != "cpu" or like.dtype != torch.float32:
-            return torch.zeros_like(like)
-        memory = self._memory
-        if memory is None or memory.shape != tuple(like.shape) or self._is_held():
-            memory = self._memory = np.zeros(like.shape, dtype=np.float32)
-        else:
-            memory.fill(0)
-        lent = memory.view()
+            return None
+        if self._memory is None or self._memory.shape != tuple(shape) or self._is_held():
+            self._memory = np.empty(shape, dtype=np.float32)
+        lent = self._memory.view()
         self._lent = weakref.ref(lent)
         return torch.from_numpy(lent)
 

@@ -111,7 +111,6 @@ class Kgat(VectorRecommender):
             heads, graph.relation, graph.tail, graph.n_nodes, graph.n_all_relations
         )
         self._gather = RowGather()
-        self._visited = _visited_edges(graph, config.knowledge_edges)
         self._attention_of = TranslationAttention(graph, heads, generator.device)
         self._propagation = Propagation(graph, len(config.layers), generator.device)
         self._set_attention(self._attention_of.uniform())
@@ -122,7 +121,9 @@ class Kgat(VectorRecommender):
         pieces = batches(len(user), self.config.batch_size)
         for rows in pieces:
             yield "ranking", self.ranking_loss(user[rows], positive[rows], negative[rows])
-        edges, tails = self._triples.epoch(rng, self.config.knowledge_share, self._visited)
+        edges, tails = self._triples.epoch(
+            rng, self.config.knowledge_share, _visited_edges(self.graph, self.config.knowledge_edges)
+        )
         for rows in batches(len(edges), self.config.knowledge_batch_size or -(-len(edges) // len(pieces))):
             yield "knowledge", self.knowledge_loss(edges[rows], tails[rows])
 
@@ -168,7 +169,8 @@ class Kgat(VectorRecommender):
             if self.training and self.config.node_dropout:
                 thin = layer.matrix.drop_out(self.config.node_dropout, self.generator)
                 layer = replace(layer, matrix=thin)
-            added, multiplied, wanted = _Messages.apply(table, layer)  # type: ignore[no-untyped-call]
+            memory = self._gather if number == 0 else None
+            added, multiplied, wanted = _Messages.apply(table, layer, memory)  # type: ignore[no-untyped-call]
             outputs.append(wanted if number == 0 else functional.normalize(wanted))
             by_sum = torch.addmm(self.sum_biases[number], added, self.sum_weights[number])
             by_product = torch.addmm(self.product_biases[number], multiplied, self.product_weights[number])
@@ -212,27 +214,32 @@ class _Messages(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(context: Any, below: Tensor, layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        context: Any, below: Tensor, layer: Layer, memory: RowGather | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         own, near = take(below, layer.own), layer.matrix.multiply(below)
-        context.layer = layer
+        context.layer, context.memory = layer, memory
         context.save_for_backward(own, near)
         wanted = take(below, layer.wanted)
         return own + near, own * near, wanted.clone() if isinstance(layer.wanted, int) else wanted
 
     @staticmethod
     @once_differentiable
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         own, near = context.saved_tensors
         of_sum, of_product, of_wanted = gradients
         layer: Layer = context.layer
-        table = layer.matrix.multiply_transposed(torch.addcmul(of_sum, of_product, own))
+        of_near = torch.addcmul(of_sum, of_product, own)
+        shape = (layer.matrix.shape[1], of_near.shape[1])
+        memory = None if context.memory is None else context.memory.borrow(shape, of_near)
+        table = layer.matrix.multiply_transposed(of_near, memory)
         of_own = torch.addcmul(of_sum, of_product, near)
         if layer.own is layer.wanted:
             put_back(table, layer.own, of_own.add_(of_wanted))
         else:
             put_back(table, layer.own, of_own)
             put_back(table, layer.wanted, of_wanted)
-        return table, None
+        return table, None, None
 
 
 def _visited_edges(graph: JointGraph, which: KnowledgeEdges) -> Ints | None:

@@ -97,7 +97,9 @@ def test_a_thinned_matrix_is_the_matrix_with_zeros(kept: list[int]) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_some_rows_over_other_columns_equal_the_dense_ones(seed: int) -> None:
+def test_some_rows_over_other_columns_equal_the_dense_ones(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Hubs, empty rows, rows asked for twice, and the gradient of what is left."""
     rng = np.random.default_rng(seed)
     sizes = np.where(rng.random(20) < 0.3, 0, (30 * rng.random(20) ** 3).astype(np.int64) + 1)
@@ -119,6 +121,10 @@ def test_some_rows_over_other_columns_equal_the_dense_ones(seed: int) -> None:
     moved = torch.zeros(15, 3, dtype=torch.float64).index_copy_(0, place, x)
     assert torch.allclose(part.renumbered(place, 15) @ moved, part @ x, atol=1e-12)
     assert (matrix.rows(wanted[:0]) @ x).shape == (0, 3)
+    monkeypatch.setattr(segment, "_ROWS_AT_ONCE", 5)
+    into = torch.full((12, 2), 7.0, dtype=torch.float64)
+    assert part.multiply_transposed(values(9, 2), into) is into
+    assert torch.equal(into, part.multiply_transposed(values(9, 2)))
     # What runs where scipy cannot: the same three arrays.
     csr = segment._Csr(matrix.indptr, matrix.columns, weights)
     for one, other in (

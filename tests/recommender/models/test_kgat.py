@@ -232,6 +232,28 @@ def test_rows_of_a_batch_equal_those_of_all(
     assert any(gradient.abs().max() > 1e-4 for gradient in ours)
 
 
+def test_gradients_of_one_step_are_not_changed_by_the_next() -> None:
+    """In 32 bits the table of gradients lies in memory that is used again: not while somebody holds it."""
+    model = skewed(Config(dim=6, relation_dim=5, layers=(4,), message_dropout=0.0), 0).float()
+    model.refresh()
+    batches = [(np.asarray([n, n + 20]), np.asarray([n, 9]), np.asarray([30, n])) for n in (1, 2)]
+
+    def gradient(batch: tuple[Ints, Ints, Ints]) -> torch.Tensor:
+        return torch.autograd.grad(model.ranking_loss(*batch), model.nodes)[0]
+
+    first = gradient(batches[0])
+    kept = first.clone()
+    assert not torch.allclose(gradient(batches[1]), kept)
+    assert torch.equal(first, kept)
+    model.ranking_loss(*batches[0]).backward()
+    model.ranking_loss(*batches[1]).backward()
+    edges, tails = model._triples.epoch(np.random.default_rng(0), 0.2)
+    model.knowledge_loss(edges, tails).backward()
+    of_knowledge = torch.autograd.grad(model.knowledge_loss(edges, tails), model.nodes)[0]
+    assert model.nodes.grad is not None
+    assert torch.allclose(model.nodes.grad, kept + gradient(batches[1]) + of_knowledge, atol=1e-6)
+
+
 def test_few_rows_are_really_picked_out() -> None:
     model = skewed(Config(dim=6, relation_dim=5, layers=(5, 4, 3)), 0)
     nodes = torch.tensor([50, 55, 70])
