@@ -25,7 +25,7 @@ class Interactions:
 
     *Shape:* ``user``, ``item``, ``weight`` and ``time`` (seconds since 1970, where known) are
     [n_interactions]. ``n_duplicates`` counts the rows that were folded into an earlier or later one of the
-    same pair.
+    same pair, ``n_contradictory`` the pairs whose rows had different weights: liked and disliked, say.
     """
 
     user_ids: tuple[str, ...]
@@ -35,6 +35,7 @@ class Interactions:
     weight: Floats
     time: Ints | None = None
     n_duplicates: int = 0
+    n_contradictory: int = 0
 
     @classmethod
     def of(
@@ -62,6 +63,8 @@ class Interactions:
         last[:-1] = (user[order][1:] != user[order][:-1]) | (item[order][1:] != item[order][:-1])
         kept = order[last]
         weights = np.ones(n_rows, np.float32) if weight is None else np.asarray(weight, dtype=np.float32)
+        ordered = weights[order]
+        changed = order[:-1][~last[:-1] & (ordered[1:] != ordered[:-1])]
         return cls(
             tuple(user_ids.tolist()),
             tuple(item_ids.tolist()),
@@ -70,6 +73,7 @@ class Interactions:
             weights[kept],
             None if known is None else known[kept],
             n_rows - len(kept),
+            len(np.unique(user[changed] * len(item_ids) + item[changed])),
         )
 
     def __len__(self) -> int:
@@ -109,11 +113,16 @@ class Interactions:
             weight=self.weight[mask],
             time=None if self.time is None else self.time[mask],
             n_duplicates=0,
+            n_contradictory=0,
         )
 
     def at_least(self, weight: float) -> Interactions:
         """Only the pairs whose weight reaches the threshold: ratings of 4 and better, say."""
-        return replace(self.select(self.weight >= weight), n_duplicates=self.n_duplicates)
+        return replace(
+            self.select(self.weight >= weight),
+            n_duplicates=self.n_duplicates,
+            n_contradictory=self.n_contradictory,
+        )
 
     def over(self, users: Sequence[str], items: Sequence[str]) -> Interactions:
         """The same interactions over other (sorted) id lists, which must hold every id that occurs."""
@@ -126,6 +135,22 @@ class Interactions:
             item_ids=tuple(items),
             user=moved_user[self.user].astype(np.int64),
             item=moved_item[self.item].astype(np.int64),
+        )
+
+    def joined(self, other: Interactions) -> Interactions:
+        """The pairs of both, over the id lists that they share; of a pair in both, this one's row."""
+        assert_disjoint(self.select(np.empty(0, dtype=np.int64)), other)
+        mine = np.concatenate([np.ones(len(self), dtype=bool), ~np.isin(other.keys, self.keys)])
+        keys = np.concatenate([self.keys, other.keys])
+        chosen = np.flatnonzero(mine)
+        chosen = chosen[np.argsort(keys[chosen])]
+        timed = self.time is not None and other.time is not None
+        return replace(
+            self,
+            user=keys[chosen] // self.n_items,
+            item=keys[chosen] % self.n_items,
+            weight=np.concatenate([self.weight, other.weight])[chosen],
+            time=np.concatenate([self.time, other.time])[chosen] if timed else None,
         )
 
     def used(self) -> Interactions:

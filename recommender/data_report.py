@@ -28,6 +28,7 @@ def describe(interactions: Interactions) -> dict[str, Any]:
         "items_nobody_had": int((per_item == 0).sum()),
         "popularity_gini": gini(per_item),
         "duplicate_rows": interactions.n_duplicates,
+        "contradictory_pairs": interactions.n_contradictory,
         "weights": f"{interactions.weight.min():g} to {interactions.weight.max():g}",
     }
     if interactions.time is not None:

@@ -36,7 +36,17 @@ def read_interactions(
     """Read a file of any format above; the ending says which.
 
     ``positive_from`` keeps only rows whose rating or weight is at least that; ``catalogue`` adds items that
-    nobody had. Raises :class:`~kg.errors.UsageError` for a missing file and
+    nobody had. Raises what :func:`read_rated` raises.
+    """
+    return read_rated(path, positive_from=positive_from, catalogue=catalogue)[1]
+
+
+def read_rated(
+    path: Path, *, positive_from: float | None = None, catalogue: Sequence[str] = ()
+) -> tuple[Interactions, Interactions]:
+    """As :func:`read_interactions`, all rows and those that count, over the same ids.
+
+    Raises :class:`~kg.errors.UsageError` for a missing file and
     :class:`~kg.errors.InputError` for a missing column, or a row that cannot be used, which it names by
     number.
     """
@@ -52,7 +62,7 @@ def read_interactions(
     if not columns.user:
         raise InputError("the file holds no interaction.", where=str(path))
     _refuse_empty_ids(columns, path)
-    weight = None if columns.weight is None else _numbers(columns.weight, "weight", columns.first_row, path)
+    weight = None if columns.weight is None else as_numbers(columns.weight, "weight", columns.first_row, path)
     time = None if columns.time is None else _moments(columns.time, columns.first_row, path)
     if positive_from is not None and weight is None:
         raise InputError(
@@ -61,7 +71,7 @@ def read_interactions(
             hint=f"Name the column one of {', '.join(WEIGHT_COLUMNS)}, or give no threshold.",
         )
     found = Interactions.of(columns.user, columns.item, weight=weight, time=time, catalogue=catalogue)
-    return found if positive_from is None else _positive(found, positive_from, path)
+    return found, found if positive_from is None else positive_part(found, positive_from, path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +167,8 @@ def _refuse_empty_ids(columns: _Columns, path: Path) -> None:
             raise InputError(f"row {number} has no {'item' if user.strip() else 'user'} id.", where=str(path))
 
 
-def _numbers(values: Sequence[str], name: str, first_row: int, path: Path) -> Floats:
+def as_numbers(values: Sequence[str], name: str, first_row: int, path: Path) -> Floats:
+    """The numbers of a column; raises :class:`~kg.errors.InputError` for the first cell that is none."""
     try:
         numbers = np.asarray(values, dtype=np.float64)
     except ValueError:
@@ -195,7 +206,8 @@ def _is_number(value: str) -> bool:
     return True
 
 
-def _positive(found: Interactions, threshold: float, path: Path) -> Interactions:
+def positive_part(found: Interactions, threshold: float, path: Path) -> Interactions:
+    """The rows that reach the threshold; raises :class:`~kg.errors.InputError` where there is none."""
     kept = found.at_least(threshold)
     if not len(kept):
         raise InputError(

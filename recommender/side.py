@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +51,25 @@ def read_friends(path: Path, user_ids: Sequence[str]) -> Ints:
     ``.csv`` or ``.tsv`` with a header, ``.jsonl``, or ``.dat`` of two or three columns without one. Users
     without interactions are left out. Raises as :func:`read_item_texts`.
     """
+    return pair_friends(_named_pairs(path), user_ids, path)
+
+
+def pair_friends(rows: Iterable[tuple[str, ...]], user_ids: Sequence[str], path: Path) -> Ints:
+    """As :func:`read_friends`, from rows of two ids that were read from ``path`` already."""
     dense = {identity: number for number, identity in enumerate(user_ids)}
-    pairs = set()
+    pairs = {
+        (min(dense[one], dense[other]), max(dense[one], dense[other]))
+        for one, other in rows
+        if one in dense and other in dense and one != other
+    }
+    if not pairs:
+        raise InputError(
+            "no two of its users are in the interactions.", where=str(path), hint="Check the ids."
+        )
+    return np.asarray(sorted(pairs), dtype=np.int64)
+
+
+def _named_pairs(path: Path) -> Iterator[tuple[str, str]]:
     for number, row in _rows(path):
         one, other = _pick(row, USER_COLUMNS), _pick(row, FRIEND_COLUMNS)
         if one is None or other is None:
@@ -61,13 +78,7 @@ def read_friends(path: Path, user_ids: Sequence[str]) -> Ints:
                 where=str(path),
                 hint=f"Name the columns {USER_COLUMNS[0]} and {FRIEND_COLUMNS[0]}.",
             )
-        if one in dense and other in dense and one != other:
-            pairs.add((min(dense[one], dense[other]), max(dense[one], dense[other])))
-    if not pairs:
-        raise InputError(
-            "no two of its users are in the interactions.", where=str(path), hint="Check the ids."
-        )
-    return np.asarray(sorted(pairs), dtype=np.int64)
+        yield one, other
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
