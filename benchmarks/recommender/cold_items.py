@@ -73,7 +73,7 @@ ROWS: Mapping[str, Row] = {
     "attributemap, graph and text": Row("attributemap", texts=True, choices=_MAPPED),
     "kar, text": Row("kar", texts=True, graph=False, choices=({"backbone": "deepfm"},)),
     "cke": Row("cke"),
-    "cke, with text": Row("cke", texts=True),
+    "cke, with text": Row("cke", texts=True, choices=({"text": True},)),
     "kgcn": Row("kgcn", choices=({"learning_rate": 5e-3, "batch_size": 1024, "dim": 32},)),
     "ripplenet": Row("ripplenet"),
     "kgat": Row("kgat", choices=({"batch_size": 2048},)),

@@ -65,14 +65,16 @@ PEERS = {
     "ripplenet": "RippleNet",
 }
 SAME: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "bpr": ({"batch_size": 2048}, {}),
-    "kgat": ({"batch_size": 2048}, {}),
+    "bpr": ({"batch_size": 2048, "sample_by": "interaction"}, {}),
+    "lightgcn": ({"sample_by": "interaction"}, {}),
+    "cke": ({"sample_by": "interaction"}, {}),
+    "kgat": ({"batch_size": 2048, "sample_by": "interaction"}, {}),
     "kgin": ({"batch_size": 2048}, {}),
     "kgcn": ({"batch_size": 2048, "dim": 16}, {"embedding_size": 16}),
     "ripplenet": ({"batch_size": 2048, "dim": 16}, {"embedding_size": 16}),
 }
-"""Settings beside the defaults, ours and RecBole's: batches of RecBole's size, and widths at which its
-RippleNet can be trained in minutes."""
+"""Settings beside the defaults, ours and RecBole's: batches of RecBole's size, drawn as it draws them, each
+interaction once, and widths at which its RippleNet can be trained in minutes."""
 
 
 def main() -> None:
