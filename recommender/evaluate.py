@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,11 +13,13 @@ from kg.errors import UsageError
 from recommender.data import Floats, Interactions, Ints
 from recommender.index import top_k
 from recommender.metrics import RANKING_METRICS, Interval, Values, auc, bootstrap_interval, paired_difference
-from recommender.models.base import Recommender
+from recommender.models.base import Recommender, Vectors
 
 K = 20
 """The list length of the literature."""
 _CHUNK_CELLS = 1 << 24
+_CACHED_CELLS = 1 << 20
+"""For scores from vectors: what is made, masked and searched in turn stays in the cache."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,13 +91,12 @@ def evaluate(
         )
     place = np.full(relevant.n_items, -1, dtype=np.int64)
     place[items] = np.arange(len(items))
-    vectors = model.vectors()
-    scorer = model if vectors is None else vectors
+    score, cells = _scorer(model, items)
     hits, lists = [], []
-    chunk = max(1, _CHUNK_CELLS // len(items))
+    chunk = max(1, cells // len(items))
     for start in range(0, len(users), chunk):
         part = users[start : start + chunk]
-        scores = np.array(scorer.score(part, items), dtype=np.float32)
+        scores = np.array(score(part), dtype=np.float32)
         _check_finite(scores)
         for pairs in seen:
             scores[_cells(pairs, part, place)] = -np.inf
@@ -133,12 +134,21 @@ def held_out_auc(
     )
 
 
+def _scorer(model: Recommender, items: Ints) -> tuple[Callable[[Ints], Floats], int]:
+    """What scores ``items`` for some users, and how many scores to ask of it at once."""
+    vectors = model.vectors()
+    if vectors is None:
+        return lambda users: model.score(users, items), _CHUNK_CELLS
+    return Vectors(vectors.user, vectors.item[items]).score, _CACHED_CELLS
+
+
 def _cells(pairs: Interactions, users: Ints, place: Ints) -> tuple[Ints, Ints]:
     """Rows and columns of the pairs inside a chunk of (ascending) users and placed items."""
-    row = np.searchsorted(users, pairs.user)
-    row[row == len(users)] = 0
-    inside = (users[row] == pairs.user) & (place[pairs.item] >= 0)
-    return row[inside], place[pairs.item[inside]]
+    first, last = np.searchsorted(pairs.user, (users[0], users[-1] + 1))
+    user, item = pairs.user[first:last], pairs.item[first:last]
+    row = np.searchsorted(users, user)
+    inside = (users[row] == user) & (place[item] >= 0)
+    return row[inside], place[item[inside]]
 
 
 def _padded(table: NDArray[Any], k: int, with_what: int | bool) -> NDArray[Any]:

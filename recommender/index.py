@@ -7,7 +7,6 @@ misses nothing.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recommender.data import Floats, Ints
 
@@ -25,17 +24,10 @@ def top_k(scores: Floats, k: int) -> tuple[Ints, Floats]:
     if k == n_columns:
         order = np.argsort(-scores, axis=1, kind="stable")
         return order, np.take_along_axis(scores, order, axis=1)
-    lowest = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
-    chosen = _exactly(k, scores > lowest, scores == lowest)
-    columns = np.nonzero(chosen)[1].reshape(len(scores), k)
-    values = np.take_along_axis(scores, columns, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    return np.take_along_axis(columns, order, axis=1), np.take_along_axis(values, order, axis=1)
-
-
-def _exactly(k: int, above: NDArray[np.bool_], equal: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """All above, and as many of the first equal ones as there is room for."""
-    room = k - above.sum(axis=1, keepdims=True)
-    if (equal.sum(axis=1, keepdims=True) == room).all():
-        return np.asarray(above | equal)
-    return np.asarray(above | (equal & (np.cumsum(equal, axis=1) <= room)))
+    lowest = np.partition(scores, n_columns - k, axis=1)[:, n_columns - k, None]
+    place = np.flatnonzero(scores >= lowest)
+    row, column = np.divmod(place, n_columns)
+    values = scores.reshape(-1)[place]
+    order = np.lexsort((column, -values, row))
+    best = order[np.searchsorted(row, np.arange(len(scores)))[:, None] + np.arange(k)]
+    return column[best], values[best]
