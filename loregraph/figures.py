@@ -9,6 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from recommender.evaluate import Ranking
+    from recommender.graph import JointGraph
     from recommender.models.base import Recommender
     from recommender.splits import Split
 
@@ -40,6 +41,42 @@ def model_rows(rankings: Mapping[str, Ranking], split: Split, model: str, seed: 
         )
         rows.append(row)
     return rows
+
+
+def beyond_accuracy(
+    ranking: Ranking,
+    expected: Ranking,
+    recommender: Recommender,
+    split: Split,
+    graph: JointGraph | None,
+    seed: int,
+) -> dict[str, float]:
+    """AUC over all test pairs and within users, surprise beside popularity's lists, variety in the graph.
+
+    ``exposure_divergence`` is in bits: how far the entities of what is shown are from those of what is
+    relevant.
+    """
+    from recommender import beyond
+    from recommender.evaluate import held_out_pairs
+    from recommender.metrics import auc, grouped_auc
+
+    users, items, labels = held_out_pairs(split.test, seen=[split.train, split.validation], seed=seed)
+    scores = recommender.score_pairs(users, items)
+    found = {
+        "auc": auc(scores, labels),
+        "auc_within_users": grouped_auc(users, scores, labels),
+        "serendipity": float(beyond.serendipity(ranking.lists, ranking.hits, expected.lists).mean()),
+    }
+    if graph is not None:
+        entities = graph.item_entities()
+        distinct, entropy = beyond.attribute_counts(ranking.lists, entities)
+        found |= {
+            "intra_list_distance": float(beyond.intra_list_distance(ranking.lists, entities).mean()),
+            "distinct_entities": float(distinct.mean()),
+            "entropy_of_entities": float(entropy.mean()),
+            "exposure_divergence": beyond.exposure_divergence(ranking.lists, split.test.item, entities),
+        }
+    return {name: round(value, 4) for name, value in found.items()}
 
 
 def slice_rows(ranking: Ranking, recommender: Recommender, split: Split, seed: int) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kg.errors import ConfigurationError, UsageError
-from loregraph.figures import model_rows, slice_rows
+from loregraph.figures import beyond_accuracy, model_rows, slice_rows
 from loregraph.side_data import SideFiles, gather
 from loregraph.workspace import LATEST, Workspace
 from recommender.models.registry import ModelEntry, find_model
@@ -107,6 +107,9 @@ def train_bundle(
     data = {**describe(interactions), **describe_split(split)}
     metrics = {
         "rows": rows,
+        "beyond": beyond_accuracy(
+            rankings[request.model], rankings["popularity"], trained.model, split, graph, request.seed
+        ),
         "slices": slice_rows(rankings[request.model], trained.model, split, request.seed),
         "split": request.split,
         "data": data,

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
-from recommender.data import Floats, Ints
+from recommender.data import Ints
 from recommender.data_report import gini
 from recommender.metrics import Values
 
@@ -38,16 +39,20 @@ def long_tail_share(lists: Ints, popularity: Ints) -> Values:
     return _mean(tail[lists].astype(np.float64), lists)
 
 
-def intra_list_distance(lists: Ints, vectors: Floats) -> Values:
+def intra_list_distance(lists: Ints, vectors: Any) -> Values:
     """Mean ``1 - cosine`` over the pairs of a list's items: [n_users]; 0 for a list of one.
 
-    *Shape:* ``vectors`` [n_items, dim], of the items' entities or texts.
+    *Shape:* ``vectors`` [n_items, dim], an array or scipy CSR, of the items' entities or texts.
     """
-    length = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    unit = (vectors / length).astype(np.float64)
-    rows = np.where((lists >= 0)[:, :, None], unit[lists], 0.0)
-    n = (lists >= 0).sum(axis=1)
-    cosines = (np.square(rows.sum(axis=1)).sum(axis=1) - np.square(rows).sum(axis=(1, 2))) / 2
+    rows = sparse.csr_matrix(vectors, dtype=np.float64)
+    length = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
+    unit = sparse.diags(1.0 / np.maximum(length, 1e-12)) @ rows
+    there = lists >= 0
+    user = np.repeat(np.arange(len(lists)), there.sum(axis=1))
+    member = sparse.csr_matrix((np.ones(len(user)), (user, lists[there])), (len(lists), rows.shape[0]))
+    total, own = member @ unit, member @ (length > 0).astype(np.float64)
+    cosines = (np.asarray(total.multiply(total).sum(axis=1)).ravel() - own) / 2
+    n = there.sum(axis=1)
     pairs = n * (n - 1) / 2
     return np.asarray(np.where(pairs > 0, 1.0 - cosines / np.maximum(pairs, 1), 0.0))
 

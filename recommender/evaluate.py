@@ -122,12 +122,21 @@ def held_out_auc(
     model: Recommender, relevant: Interactions, *, seen: Sequence[Interactions], seed: int = 0
 ) -> float:
     """AUC of the relevant pairs against as many drawn (user, item) pairs of items that the user never had."""
+    return pair_auc(model, *held_out_pairs(relevant, seen=seen, seed=seed))
+
+
+def held_out_pairs(
+    relevant: Interactions, *, seen: Sequence[Interactions], seed: int = 0
+) -> tuple[Ints, Ints, NDArray[np.bool_]]:
+    """The relevant pairs and a drawn one beside each that its user never had: users, items and labels.
+
+    Where the draw hit something that the user had, the relevant pair stays alone.
+    """
     rng = np.random.default_rng(seed)
     known = np.unique(np.concatenate([relevant.keys, *(pairs.keys for pairs in seen)]))
     items = rng.integers(0, relevant.n_items, len(relevant))
     fresh = ~np.isin(relevant.user * relevant.n_items + items, known)
-    return pair_auc(
-        model,
+    return (
         np.concatenate([relevant.user, relevant.user[fresh]]),
         np.concatenate([relevant.item, items[fresh]]),
         np.repeat([True, False], [len(relevant), int(fresh.sum())]),

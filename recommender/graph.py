@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,6 +157,16 @@ class JointGraph:
         """The (user, item) pairs that the edges hold, read back from the CSR."""
         chosen = self.relation == 2 * self.n_relations
         return self.head[chosen], self.tail[chosen] - self.n_users
+
+    def item_entities(self) -> Any:
+        """Which entities each item has a fact with, either way: scipy CSR of ones, [n_items, n_entities]."""
+        last = int(self.indptr[self.n_users + self.n_items])
+        first = int(self.indptr[self.n_users])
+        known = first + np.flatnonzero(self.triple[first:last] >= 0)
+        cells = (self.head[known] - self.n_users, self.tail[known] - self.n_users)
+        beside = sparse.csr_matrix((np.ones(len(known)), cells), shape=(self.n_items, self.n_entities))
+        beside.data[:] = 1
+        return beside
 
     def _assert_no_leak(self, held_out: Interactions) -> None:
         user, item = self.interactions()

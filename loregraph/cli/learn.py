@@ -124,7 +124,7 @@ def evaluate(
         print_rows(metrics["rows"], as_json=json_)
         next_step("lore recommend USER", workspace)
         return
-    own = {**metrics["rows"][-1], "split": metrics["split"]}
+    own = {**metrics["rows"][-1], **metrics["beyond"], "split": metrics["split"]}
     if json_:
         print_json({"figures": own, "slices": metrics["slices"], "data": metrics["data"]})
         return

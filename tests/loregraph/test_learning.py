@@ -71,6 +71,8 @@ def test_figures_come_by_groups(trained: Path) -> None:
     assert found["figures"]["model"] == "attributemap"
     assert sum(row["users"] for row in found["slices"][:4]) == found["slices"][4]["users"]
     assert found["data"]["users"] == 199
+    assert 0.5 < found["figures"]["auc"] <= 1
+    assert found["figures"]["distinct_entities"] > 1
     assert "gap between these groups" in lore("evaluate", "-w", trained).out
 
 

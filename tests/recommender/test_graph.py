@@ -9,6 +9,7 @@ from kg.errors import InputError
 from recommender.data import Interactions
 from recommender.graph import JointGraph
 from recommender.splits import Split
+from tests.recommender.tiny import tiny
 from tests.worlds import PlainGraph, planted_world
 
 ENTITIES = ["alien", "blade", "far", "lonely", "ridley", "scifi"]
@@ -103,3 +104,16 @@ def test_rows_within_reach_are_prefixes() -> None:
         assert graph.tail[: graph.indptr[inner]].max() < outer
     knowledge = graph.triple >= 0
     assert knowledge.sum() == 2 * len(world.graph.triples)
+
+
+def test_entities_beside_an_item_are_those_of_its_facts() -> None:
+    split, graph, _ = tiny()
+    beside = graph.item_entities().toarray()
+    assert beside.shape == (split.train.n_items, graph.n_entities)
+    for item in range(split.train.n_items):
+        node = graph.n_users + item
+        edges = slice(graph.indptr[node], graph.indptr[node + 1])
+        known = graph.triple[edges] >= 0
+        expected = np.unique(graph.tail[edges][known] - graph.n_users)
+        assert np.flatnonzero(beside[item]).tolist() == expected.tolist()
+    assert set(np.unique(beside)) <= {0.0, 1.0}
