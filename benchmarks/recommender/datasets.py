@@ -32,8 +32,9 @@ from recommender.splits import Split, random_split
 SEED = 20_190_804
 INTER_HEADER = ("user_id:token", "item_id:token")
 PARTS = ("train", "valid", "test")
-PUBLISHED = {"music": ("music-kgcn", None), "ml-100k": ("ml-100k", 4.0)}
-"""Folder of the shared data, and the rating from which a pair counts as positive."""
+PUBLISHED = {"music": ("music-kgcn", None), "movielens": ("ml-100k", 4.0)}
+"""Folder of the shared data, and the rating from which a pair counts as positive. RecBole would take a dataset
+called ml-100k from its own package."""
 
 
 @dataclass(frozen=True)

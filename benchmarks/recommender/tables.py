@@ -118,7 +118,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "speed": speed,
     "growth": growth,
     "quality-music": lambda: quality("music"),
-    "quality-ml-100k": lambda: quality("ml-100k"),
+    "quality-movielens": lambda: quality("movielens"),
     "cold-items": cold_items,
 }
 
