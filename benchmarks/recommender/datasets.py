@@ -33,7 +33,7 @@ SEED = 20_190_804
 INTER_HEADER = ("user_id:token", "item_id:token")
 PARTS = ("train", "valid", "test")
 PUBLISHED = {"music": ("music-kgcn", None), "movielens": ("ml-100k", 4.0)}
-"""Folder of the shared data, and the rating from which a pair counts as positive. RecBole would take a dataset
+"""Folder of the shared data, and the rating from which a pair counts as positive. RecBole would take data
 called ml-100k from its own package."""
 
 
