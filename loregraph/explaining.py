@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from kg.facts import Status
+
 if TYPE_CHECKING:
     from kg.ledger.ledger import Ledger
+    from recommender.explain import PathEdge
     from recommender.service import Service
 
 
@@ -38,13 +42,18 @@ class SupportedPath:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why this item for this user; without ``paths``, ``reason`` says what the score rests on instead."""
+    """Why this item for this user; without ``paths``, ``reason`` says what the score rests on instead.
+
+    ``warning`` names the facts that the bundle walks and the graph does not hold (any more), empty where
+    there is none.
+    """
 
     user: str
     item: str
     name: str
     reason: str
     paths: tuple[SupportedPath, ...]
+    warning: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The explanation as plain values."""
@@ -68,7 +77,28 @@ def explain(service: Service, ledger: Ledger, user: str, item: str, *, k: int = 
         )
         for path in found.paths
     )
-    return Explanation(user, item, found.name, found.reason, paths)
+    warning = _gone(ledger, [edge for path in found.paths for edge in path.edges])
+    return Explanation(user, item, found.name, found.reason, paths, warning)
+
+
+def _gone(ledger: Ledger, edges: Sequence[PathEdge]) -> str:
+    """Which of the edges are not facts of the ledger now: never were, were forgotten, or were rejected."""
+    facts = {edge.edge_id: f"{edge.subject} {edge.predicate} {edge.object}" for edge in edges}
+    gone = [said for edge_id, said in facts.items() if not _holds(ledger, edge_id)]
+    if not gone:
+        return ""
+    return (
+        f"{len(gone)} of {len(facts)} facts on these paths are not in the graph now: {'; '.join(gone)}. It"
+        " has changed since the model was trained, or the model was trained on another: `lore refresh` or"
+        " `lore train` brings both together."
+    )
+
+
+def _holds(ledger: Ledger, edge_id: str) -> bool:
+    decided = ledger.decisions(edge_id)
+    if decided:
+        return decided[0].status is not Status.REJECTED
+    return bool(ledger.provenance(edge_id))
 
 
 def step_with_source(ledger: Ledger, edge_id: str, subject: str, predicate: str, object: str) -> Step:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kg.errors import ConfigurationError
-from loregraph.training_run import HOPS_AT_MOST
+from loregraph.training_data import HOPS_AT_MOST
 from loregraph.workspace import Workspace
 from recommender.readers import read_interactions
 

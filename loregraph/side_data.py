@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from loregraph.training_data import Ground
 from loregraph.workspace import Workspace
 
 if TYPE_CHECKING:
     from kg.snapshot import Snapshot
-    from recommender.data import Floats, Interactions
+    from recommender.data import Floats
     from recommender.models.base import SideData
     from recommender.models.registry import ModelEntry
 
@@ -32,33 +33,34 @@ class SideFiles:
 def gather(
     entry: ModelEntry,
     workspace: Workspace,
-    interactions: Interactions,
-    rated: Interactions | None,
+    ground: Ground,
     files: SideFiles,
-    snapshot: Snapshot | None,
-    links: Mapping[str, str],
 ) -> SideData:
     """What the model needs, and what was named.
 
-    Without a file of texts an item's text is what the graph says of its entity. Raises
+    Without a file of texts an item's text is what the graph says of its entity; without one of friends they
+    are those of the dataset. Raises
     :class:`~kg.errors.InputError` and :class:`~kg.errors.UsageError` for files that cannot be used.
     """
     from recommender.models.base import SideData
     from recommender.side import read_friends, read_item_texts
 
+    interactions, snapshot = ground.interactions, ground.snapshot
     texts: Sequence[str] | None = None
     if files.texts is not None:
         texts = read_item_texts(files.texts, interactions.item_ids)
     elif entry.needs & {"item_texts", "item_vectors", "user_vectors"} and snapshot is not None:
-        texts = describe_items(interactions.item_ids, snapshot, links)
+        texts = describe_items(interactions.item_ids, snapshot, ground.links)
     vectors = None
     if texts is not None and (files.texts is not None or entry.needs & {"item_vectors", "user_vectors"}):
         vectors = _encode(workspace, texts)
     return SideData(
-        rated=rated,
+        rated=ground.rated,
         item_texts=texts,
         item_vectors=vectors,
-        friends=None if files.friends is None else read_friends(files.friends, interactions.user_ids),
+        friends=ground.friends
+        if files.friends is None
+        else read_friends(files.friends, interactions.user_ids),
     )
 
 

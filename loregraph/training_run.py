@@ -10,19 +10,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from kg.errors import ConfigurationError, UsageError
+from kg.errors import UsageError
 from loregraph.figures import beyond_accuracy, model_rows, slice_rows
 from loregraph.side_data import SideFiles, gather
+from loregraph.training_data import Ground, Source
 from loregraph.workspace import LATEST, Workspace
-from recommender.models.registry import ModelEntry, find_model
-from recommender.readers import read_interactions
+from recommender.models.registry import find_model
 
 if TYPE_CHECKING:
-    from kg.ledger.ledger import Ledger
-    from kg.snapshot import Snapshot
-    from recommender.data import Interactions
     from recommender.evaluate import Ranking
     from recommender.graph import JointGraph
     from recommender.models.base import SideData
@@ -32,19 +27,16 @@ if TYPE_CHECKING:
 BASELINES = ("popularity", "ease", "bpr")
 """What stands beside every model: what most users had, the best linear model, and matrix factorisation."""
 
-HOPS_AT_MOST = 3
-"""Entities farther from every item reach no item through the three layers that models have."""
-
 _BUNDLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-SPLITS = ("random", "last", "leave-last", "time", "cold-item")
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingRequest:
-    """What to train, and on what."""
+    """What to train, and on what: a file of interactions, or a dataset that brings its own graph."""
 
     model: str
-    interactions: Path
+    interactions: Path | None = None
+    dataset: Path | None = None
     positive_from: float | None = None
     split: str = "random"
     epochs: int | None = None
@@ -56,15 +48,23 @@ class TrainingRequest:
     files: SideFiles = field(default_factory=SideFiles)
     trials: int = 0
 
+    def source(self) -> Source:
+        """What of it says where the data come from."""
+        return Source(self.interactions, self.dataset, self.positive_from, self.split, self.seed)
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingReport:
-    """The test figures, one row a model, what the data is like, where the bundle is, settings searched."""
+    """The test figures, one row a model, what the data is like, where the bundle is, settings searched.
+
+    ``notes`` says what of a dataset was not read.
+    """
 
     rows: list[dict[str, Any]]
     data: Mapping[str, Any]
     bundle: Path
     found: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def train_bundle(
@@ -72,9 +72,8 @@ def train_bundle(
 ) -> TrainingReport:
     """Train, choose the epoch on validation, test once beside the baselines, and write the bundle.
 
-    Raises :class:`~kg.errors.ConfigurationError` where a model that needs the graph finds no linked item,
-    :class:`~kg.errors.InputError` for unusable interactions, :class:`~kg.errors.TrainingError` where training
-    cannot go on.
+    Raises what :meth:`~loregraph.training_data.Source.read` raises, and :class:`~kg.errors.TrainingError`
+    where training cannot go on.
     """
     from recommender.data_report import describe, describe_split
 
@@ -83,18 +82,9 @@ def train_bundle(
     name = request.name or request.model
     if _BUNDLE_NAME.fullmatch(name) is None or name == LATEST:
         raise UsageError(f"{name!r} is no name for a bundle.", hint="Use letters, digits, dots, - and _.")
-    with workspace.ledger() as ledger:
-        links = workspace.links(ledger)
-        if entry.needs_graph and not links:
-            raise ConfigurationError(
-                f"{request.model} needs items that are linked to the graph.",
-                where=str(workspace.links_path),
-                hint="Run `lore link ITEMS` first.",
-            )
-        rated, interactions = _read(request, entry, sorted(links))
-        split = _split(interactions, request)
-        snapshot, graph = _graph(ledger, split, links)
-    side = gather(entry, workspace, interactions, rated, request.files, snapshot, links)
+    ground = request.source().read(workspace, entry)
+    split, graph = ground.split, ground.graph
+    side = gather(entry, workspace, ground, request.files)
     found = _search(split, graph, side, request, progress)
     request = replace(request, settings={**request.settings, **found})
     rankings: dict[str, Ranking] = {}
@@ -104,20 +94,20 @@ def train_bundle(
         rankings[one] = _test(trained, split, request.seed)
     assert trained is not None
     rows = model_rows(rankings, split, request.model, request.seed)
-    data = {**describe(interactions), **describe_split(split)}
+    data = {**describe(ground.interactions), **describe_split(split)}
     metrics = {
         "rows": rows,
         "beyond": beyond_accuracy(
             rankings[request.model], rankings["popularity"], trained.model, split, graph, request.seed
         ),
         "slices": slice_rows(rankings[request.model], trained.model, split, request.seed),
-        "split": request.split,
+        "split": ground.split_name,
         "data": data,
     }
     path = workspace.bundles_path / name
-    _write(path, trained, interactions, snapshot, graph, metrics)
+    _write(path, trained, ground, metrics)
     workspace.latest_path.write_text(path.name + "\n", encoding="utf-8")
-    return TrainingReport(rows, data, path, found)
+    return TrainingReport(rows, data, path, found, ground.notes)
 
 
 def metrics_of(bundle: Path) -> Mapping[str, Any]:
@@ -128,48 +118,6 @@ def metrics_of(bundle: Path) -> Mapping[str, Any]:
     from recommender.bundle import open_bundle
 
     return open_bundle(bundle).metrics
-
-
-def _read(
-    request: TrainingRequest, entry: ModelEntry, catalogue: list[str]
-) -> tuple[Interactions | None, Interactions]:
-    """All ratings, where the model or the threshold asks for them, and the positive interactions."""
-    if request.positive_from is None:
-        found = read_interactions(request.interactions, catalogue=catalogue)
-        return (found if "ratings" in entry.needs else None), found
-    rated = read_interactions(request.interactions, catalogue=catalogue)
-    positive = read_interactions(
-        request.interactions, positive_from=request.positive_from, catalogue=catalogue
-    )
-    return rated, positive
-
-
-def _split(interactions: Interactions, request: TrainingRequest) -> Split:
-    from recommender import splits
-
-    if request.split not in SPLITS:
-        raise UsageError(f"there is no split {request.split!r}.", hint=f"Known: {', '.join(SPLITS)}.")
-    rng = np.random.default_rng(request.seed)
-    by_name: dict[str, Callable[[], Split]] = {
-        "random": lambda: splits.random_split(interactions, rng),
-        "last": lambda: splits.last_split(interactions),
-        "leave-last": lambda: splits.leave_last_split(interactions),
-        "time": lambda: splits.time_split(interactions),
-        "cold-item": lambda: splits.cold_item_split(interactions, rng),
-    }
-    return by_name[request.split]()
-
-
-def _graph(
-    ledger: Ledger, split: Split, links: Mapping[str, str]
-) -> tuple[Snapshot | None, JointGraph | None]:
-    from kg.snapshot import Snapshot
-    from recommender.graph import JointGraph
-
-    if not links:
-        return None, None
-    snapshot = Snapshot.of(ledger)
-    return snapshot, JointGraph.build(split, snapshot, links, within_hops=HOPS_AT_MOST)
 
 
 def _search(
@@ -266,12 +214,11 @@ def _test(trained: Trained, split: Split, seed: int) -> Ranking:
 def _write(
     path: Path,
     trained: Trained,
-    interactions: Interactions,
-    snapshot: Snapshot | None,
-    graph: JointGraph | None,
+    ground: Ground,
     metrics: Mapping[str, Any],
 ) -> None:
     from recommender.packing import pack
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    pack(trained, interactions, graph=graph, snapshot=snapshot, metrics=metrics).write(path)
+    bundle = pack(trained, ground.interactions, graph=ground.graph, snapshot=ground.snapshot, metrics=metrics)
+    bundle.write(path)

@@ -65,6 +65,12 @@ def read_dataset(folder: Path, *, positive_from: float | None = None) -> Dataset
     if not folder.is_dir():
         raise UsageError("there is no such folder.", where=str(folder), hint="Check the path.")
     if (folder / "kg_final.txt").is_file():
+        if positive_from is not None:
+            raise InputError(
+                "this layout, KGAT, holds no ratings to compare with a threshold.",
+                where=str(folder),
+                hint="Give no threshold.",
+            )
         return _read_kgat(folder)
     if (folder / "item_index2entity_id.txt").is_file():
         return _read_kgcn(folder, positive_from)

@@ -79,8 +79,8 @@ def grow(bundle: Bundle, interactions: Interactions, graph: JointGraph, snapshot
     """Add to a bundle the users and items of ``interactions``, which hold the earlier ones too.
 
     ``graph`` is the joint graph of these interactions and of ``snapshot``; explanations walk it from now on.
-    Raises :class:`~kg.errors.UsageError` for a model without vectors, or where an earlier user or item is
-    gone.
+    Raises :class:`~kg.errors.UsageError` for a model without vectors, where an earlier user or item is gone,
+    and for a graph that knows none of the earlier items.
     """
     if bundle.user_vectors is None or bundle.item_vectors is None:
         raise UsageError(f"{bundle.model} has no vectors to grow.", hint="Train it again with `lore train`.")
@@ -92,6 +92,11 @@ def grow(bundle: Bundle, interactions: Interactions, graph: JointGraph, snapshot
     known, trained = np.zeros(len(items), dtype=bool), np.zeros(len(items), dtype=bool)
     known[item_place] = True
     trained[item_place] = np.asarray(bundle.popularity) > 0
+    if not (graph.entity[: graph.n_items][trained] >= 0).any():
+        raise UsageError(
+            f"none of the items that {bundle.model} was trained on is linked to this graph.",
+            hint="Link them with `lore link ITEMS`, or train again: this may be another graph.",
+        )
     mapped, bare = map_new_items(graph, items, trained)
     items[~known] = mapped[~known]
 

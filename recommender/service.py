@@ -44,7 +44,7 @@ class Service:
         return cls(open_bundle(path))
 
     def recommend(self, user: str, k: int = 10, *, exclude_seen: bool = True) -> list[Recommendation]:
-        """The ``k`` best items for a user, best first.
+        """The ``k`` best items for a user, best first; what most users had for one who had nothing.
 
         Raises :class:`~kg.errors.NotFound` for a user that the bundle does not know.
         """
@@ -60,6 +60,9 @@ class Service:
         for start in range(0, len(dense), _USERS_PER_BLOCK):
             block = dense[start : start + _USERS_PER_BLOCK]
             scores = self._scores(block)
+            for row, user in enumerate(block):
+                if not len(self._history(user)):  # what a model learns of nobody is its initial noise
+                    scores[row] = self.bundle.popularity
             if exclude_seen:
                 for row, user in enumerate(block):
                     scores[row, self._history(user)] = -np.inf

@@ -34,7 +34,15 @@ def register(app: typer.Typer) -> None:
 
 def train(
     model: Annotated[str, typer.Argument(help="One of the models below.")],
-    interactions: Annotated[Path, typer.Option(help="CSV, Parquet, RecBole .inter, KGCN or KGAT file.")],
+    interactions: Annotated[
+        Path | None, typer.Option(help="CSV, Parquet, RecBole .inter, KGCN or KGAT file.")
+    ] = None,
+    dataset: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead: a folder in the layout of RecBole, KGCN, KGAT or a HIN, with its own graph."
+        ),
+    ] = None,
     workspace: WorkspaceOption = None,
     positive_from: Annotated[
         float | None, typer.Option(help="Ratings at or above this are positive; all rows where not set.")
@@ -77,6 +85,7 @@ def train(
     request = TrainingRequest(
         model,
         interactions,
+        dataset,
         positive_from=positive_from,
         split=split,
         epochs=epochs,
@@ -93,10 +102,13 @@ def train(
     finally:
         end_progress()
     print_rows(report.rows, as_json=json_)
+    for note in report.notes:
+        say(f"note: {note}.")
     data = report.data
     say(
         f"data: {data['interactions']} interactions of {data['users']} users with {data['items']} items,"
-        f" popularity Gini {data['popularity_gini']:.2f}, {data['duplicate_rows']} duplicate rows;"
+        f" popularity Gini {data['popularity_gini']:.2f}, {data['duplicate_rows']} duplicate rows,"
+        f" {data['contradictory_pairs']} pairs with several ratings (the latest counts);"
         f" {data['cold_test_items']} tested items are cold."
     )
     if report.found:
@@ -207,6 +219,8 @@ def explain(
     service = Service.open(found.bundle(bundle))
     with found.ledger() as ledger:
         explanation = explain_with_sources(service, ledger, user, item, k=k)
+    if explanation.warning:
+        say(f"warning: {explanation.warning}")
     if json_:
         print_json(explanation.as_json())
         return
