@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, distributed
 
 from kg.errors import ConfigurationError, TrainingError, UsageError
+from recommender.models.registry import find_model
 
 if TYPE_CHECKING:
     from recommender.graph import JointGraph
@@ -152,10 +153,13 @@ def train_on_workers(
     """As :func:`recommender.training.train`, on ``n_workers`` processes here, of which this is the first.
 
     The others are started anew, so a script that calls this needs its ``if __name__ == "__main__"``. With a
-    CUDA device as ``options.device`` each worker takes one of its own.
+    CUDA device as ``options.device`` each worker takes one of its own. A model that is not trained by
+    gradient is fitted here.
     """
     from recommender.training import Options, find_device, train
 
+    if n_workers == 1 or not find_model(name).by_gradient:
+        return train(name, split, graph, **how)
     options = how.pop("options", None) or Options()
     device = find_device(options.device)
     _refuse_too_many(n_workers, device)
@@ -173,16 +177,18 @@ def train_on_workers(
         try:
             with joined(0, n_workers, meeting, device) as workers:
                 own = replace(options, device=_own_device(device, 0))
-                return train(name, split, graph, options=own, workers=workers, **how)
+                trained = train(name, split, graph, options=own, workers=workers, **how)
+            for other in others:
+                other.join(timeout=60)
+            return trained
         except RuntimeError as problem:
-            if all(other.exitcode is None for other in others):
+            if not _is_lost_connection(problem):
                 raise
             raise TrainingError(
-                f"a worker has ended: {problem}.", hint="Its own message is above. Or train on one worker."
+                "another worker has ended.", hint="Its own message is above. Or train on one worker."
             ) from problem
         finally:
             for other in others:
-                other.join(timeout=10)
                 other.terminate()
 
 
@@ -256,6 +262,10 @@ def _work(
     with joined(rank, size, meeting, device) as workers:
         own = replace(options, device=_own_device(device, rank))
         train(name, split, graph, options=own, workers=workers, **how)
+
+
+def _is_lost_connection(problem: RuntimeError) -> bool:
+    return isinstance(problem, distributed.DistError) or "gloo" in str(problem).lower()
 
 
 def _own_device(device: torch.device, rank: int) -> str:
