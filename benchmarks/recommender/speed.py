@@ -244,7 +244,7 @@ def _merge(name: str, wanted: Measurement, found: dict[str, Any], output: Path) 
     results["measurements"] = {known: rows[known] for known in MEASUREMENTS if known in rows}
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(name, json.dumps({key: value for key, value in row.items() if key != "counts"}), flush=True)
+    print(table([_row(name, row)]), flush=True)
 
 
 def judge(wanted: Measurement, ours: dict[str, Any] | None, peer: dict[str, Any] | None) -> dict[str, Any]:
