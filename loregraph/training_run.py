@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kg.errors import UsageError
 from loregraph.figures import beyond_accuracy, model_rows, slice_rows
+from loregraph.runs import make_tracker, runs_folder
 from loregraph.side_data import SideFiles, gather
 from loregraph.training_data import Ground, Source
 from loregraph.workspace import LATEST, Workspace
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from recommender.evaluate import Ranking
     from recommender.graph import JointGraph
     from recommender.models.base import SideData
+    from recommender.run import Options, Precision, Progress, Trained
     from recommender.splits import Split
-    from recommender.training import Progress, Trained
 
 BASELINES = ("popularity", "ease", "bpr")
 """What stands beside every model: what most users had, the best linear model, and matrix factorisation."""
@@ -47,6 +47,10 @@ class TrainingRequest:
     name: str | None = None
     files: SideFiles = field(default_factory=SideFiles)
     trials: int = 0
+    precision: Precision = "float32"
+    accumulate: int = 1
+    workers: int = 1
+    tracker: str | None = None
 
     def source(self) -> Source:
         """What of it says where the data come from."""
@@ -133,7 +137,6 @@ def _search(
     import torch
 
     from recommender.search import Trial, search
-    from recommender.training import Options
 
     torch.set_num_threads(request.threads)
 
@@ -147,7 +150,7 @@ def _search(
         n_trials=request.trials,
         side=side,
         fixed=request.settings,
-        options=Options(epochs=request.epochs, seed=request.seed, device=request.device),
+        options=_options(request),
         progress=show,
     )
     return trials[0].settings
@@ -164,7 +167,7 @@ def _train(
 ) -> Trained:
     import torch
 
-    from recommender.training import Options, train
+    from recommender.distributed import train_on_workers
 
     torch.set_num_threads(request.threads)
 
@@ -172,12 +175,12 @@ def _train(
         best = "" if so_far.best is None else f", best validation {so_far.best:.4f}"
         progress(f"{name}: epoch {so_far.epoch}/{so_far.n_epochs}{best}")
 
-    options = Options(
-        epochs=request.epochs if name == request.model else None, seed=request.seed, device=request.device
-    )
-    run = workspace.root / "runs" / f"{name}-{_fingerprint(split, graph, request)[:12]}"
+    epochs = request.epochs if name == request.model else None
+    options = replace(_options(request), epochs=epochs)
+    run = runs_folder(workspace) / f"{name}-{_fingerprint(split, graph, side, request)[:12]}"
     settings = request.settings if name == request.model else None
-    trained = train(
+    trained = train_on_workers(
+        request.workers if name == request.model else 1,
         name,
         split,
         graph=graph,
@@ -186,23 +189,31 @@ def _train(
         options=options,
         run_folder=run,
         progress=show,
+        trackers=[] if request.tracker is None else [make_tracker(request.tracker, workspace, run)],
     )
     # The record of the run stays; the weights are in the bundle.
     shutil.rmtree(run / "checkpoint", ignore_errors=True)
     return trained
 
 
-def _fingerprint(split: Split, graph: JointGraph | None, request: TrainingRequest) -> str:
+def _options(request: TrainingRequest) -> Options:
+    from recommender.training import Options
+
+    return Options(
+        epochs=request.epochs,
+        seed=request.seed,
+        device=request.device,
+        precision=request.precision,
+        accumulate=request.accumulate,
+    )
+
+
+def _fingerprint(split: Split, graph: JointGraph | None, side: SideData, request: TrainingRequest) -> str:
     """What a run depends on: an interrupted run is only continued on the very same data."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in (split.train, split.validation, split.test):
-        digest.update(part.keys.tobytes())
-    if graph is not None:
-        for array in (graph.indptr, graph.tail, graph.relation):
-            digest.update(array.tobytes())
-    asked = (request.seed, request.epochs, request.device, sorted(request.settings.items()))
-    digest.update(repr(asked).encode())
-    return digest.hexdigest()
+    from recommender.fingerprint import fingerprint
+
+    asked = (_options(request), sorted(request.settings.items()))
+    return fingerprint(split.train, split.validation, split.test, graph, side, asked)
 
 
 def _test(trained: Trained, split: Split, seed: int) -> Ranking:

@@ -75,10 +75,22 @@ def train(
     threads: Annotated[
         int, typer.Option(help="CPU threads; more than one helps on large graphs only.", min=1)
     ] = 1,
+    workers: Annotated[
+        int,
+        typer.Option(help="Processes that train together; a step takes the batches of all of them.", min=1),
+    ] = 1,
+    precision: Annotated[str, typer.Option(help="float32, or bfloat16 for products in 16 bits.")] = "float32",
+    accumulate: Annotated[
+        int, typer.Option(help="Batches to a step: less memory with a smaller -s batch_size=.", min=1)
+    ] = 1,
+    track: Annotated[
+        str | None, typer.Option(help="Show the figures in tensorboard or mlflow as well.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="The bundle's name; the model's if not set.")] = None,
     json_: JsonOption = False,
 ) -> None:
     """Train a recommender on interactions and the graph; test it beside its baselines; write a bundle."""
+    from loregraph.runs import parse_precision
     from loregraph.side_data import SideFiles
     from loregraph.training_run import TrainingRequest, train_bundle
 
@@ -96,6 +108,10 @@ def train(
         name=name,
         files=SideFiles(texts, friends),
         trials=trials,
+        precision=parse_precision(precision),
+        accumulate=accumulate,
+        workers=workers,
+        tracker=track,
     )
     try:
         report = train_bundle(Workspace.find(workspace), request, progress_line)
