@@ -100,9 +100,10 @@ def write(folder: Path, name: str, split: Split, snapshot: Snapshot, links: Mapp
     entities, relations = snapshot.entity_ids, snapshot.relation_names
     triples = ((entities[h], relations[r], entities[t]) for h, r, t in snapshot.triples.tolist())
     _write_rows(folder / f"{name}.kg", KG_HEADER, triples)
-    _write_rows(
-        folder / f"{name}.link", LINK_HEADER, ((item, links[item]) for item in items if item in links)
-    )
+    # RecBole fails on the link of an item that is in no interaction.
+    had = np.unique(np.concatenate([found.item for found in parts.values()]))
+    linked = ((items[i], links[items[i]]) for i in had.tolist() if items[i] in links)
+    _write_rows(folder / f"{name}.link", LINK_HEADER, linked)
 
 
 def load(folder: Path, *, with_graph: bool) -> tuple[Split, JointGraph | None]:
