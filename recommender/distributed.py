@@ -216,8 +216,8 @@ def ray_trainer(
 ) -> Any:
     """A ``ray.train.torch.TorchTrainer`` whose ``fit()`` runs :func:`recommender.training.train` on Ray.
 
-    It reports ``best_epoch``, ``best_validation`` and ``seconds``. The model is in ``run_folder``, which all
-    must reach: ``train`` with the same arguments reads it from there, having nothing left to do.
+    Each worker reports ``best_epoch``, ``best_validation`` and ``seconds``, which Ray keeps in its log. The
+    model is in ``run_folder``: ``train`` with the same arguments reads it from there: nothing is left to do.
     Raises :class:`~kg.errors.ConfigurationError` where Ray is not installed.
     """
     ray_train, ray_torch = _ray("ray.train"), _ray("ray.train.torch")

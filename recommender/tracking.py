@@ -79,7 +79,8 @@ class TensorBoard:
 class Mlflow:
     """A run of an MLflow experiment, kept at ``uri``: a server, or a file as ``sqlite:///PATH``.
 
-    Needs ``mlflow-skinny``, for a file also ``sqlalchemy`` and ``alembic``. A resumed run is a new run there, with the earlier figures in it.
+    Needs ``mlflow-skinny``, for a file also ``sqlalchemy`` and ``alembic``. A resumed run is a new run there,
+    with the earlier figures in it.
     """
 
     def __init__(self, uri: str, experiment: str) -> None:

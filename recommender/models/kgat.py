@@ -38,6 +38,7 @@ from recommender.graph import JointGraph
 from recommender.models.base import TrainingData, Vectors
 from recommender.models.gradient import VectorRecommender, drop_out, ranking_loss, squared_norm, xavier
 from recommender.models.translation import transr_loss
+from recommender.neighbour_batches import SampledPropagation
 from recommender.propagation import Layer, Propagation, put_back, take
 from recommender.rows import RowGather
 from recommender.sampling import PairSampler, SampleBy, batches
@@ -61,6 +62,9 @@ class Config:
     message_dropout: float = 0.1
     node_dropout: float = 0.0
     """Share of the edges left out of each layer of each batch. Theirs reads .1 and does not apply it."""
+    fan_out: int = 0
+    """Neighbours that a row of a layer reads in the ranking phase, drawn anew for each batch; 0 reads all, as
+    theirs does. For graphs whose layers do not fit in memory."""
     knowledge_share: float = 1.0
     """Share of all edges that the knowledge phase visits in an epoch; theirs visits about all."""
     knowledge_edges: KnowledgeEdges = "all"
@@ -112,7 +116,11 @@ class Kgat(VectorRecommender):
         )
         self._gather = RowGather()
         self._attention_of = TranslationAttention(graph, heads, generator.device)
-        self._propagation = Propagation(graph, len(config.layers), generator.device)
+        self._propagation = (
+            SampledPropagation(graph, len(config.layers), config.fan_out, generator)
+            if config.fan_out
+            else Propagation(graph, len(config.layers), generator.device)
+        )
         self._set_attention(self._attention_of.uniform())
 
     def losses(self, rng: np.random.Generator) -> Iterator[tuple[str, Tensor]]:
