@@ -140,7 +140,8 @@ def is_out_of_memory(problem: BaseException) -> bool:
 def what_to_lower(config: object, options: Options) -> str:
     """The settings that memory grows with, as advice."""
     known = {field.name for field in fields(config)}  # type: ignore[arg-type]
-    named = [f"{name} (it is {getattr(config, name)})" for name in _FEEDS_MEMORY if name in known]
+    values = {name: getattr(config, name) for name in _FEEDS_MEMORY if name in known}
+    named = [f"{name} (it is {value})" for name, value in values.items() if value]
     if not named:
         return "Use a machine with more memory, or fewer interactions."
     advice = f"Lower {named[0] if len(named) == 1 else ', '.join(named[:-1]) + ' or ' + named[-1]}."
@@ -148,6 +149,8 @@ def what_to_lower(config: object, options: Options) -> str:
         advice += (
             f" Half the batch_size with accumulate={2 * options.accumulate} learns as the whole one does."
         )
+    if "fan_out" in known:
+        advice += " With fan_out a layer reads that many neighbours at most."
     return advice
 
 

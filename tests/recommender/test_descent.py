@@ -13,8 +13,9 @@ from torch import Tensor
 
 from kg.errors import TrainingError
 from recommender.data import Floats
+from recommender.descent import what_to_lower
 from recommender.models.bpr import Bpr
-from recommender.models.registry import MODELS
+from recommender.models.registry import MODELS, find_model
 from recommender.splits import random_split
 from recommender.training import Options, Trained, train
 from tests.recommender.tiny import fitted
@@ -131,6 +132,13 @@ def test_out_of_memory_says_what_to_lower_and_loses_nothing(
 def test_a_model_too_large_to_begin_with() -> None:
     with pytest.raises(TrainingError, match=r"out of memory before its first epoch.*dim \(it is 10{11}\)"):
         train("bpr", SPLIT, model_options={"dim": 10**11}, options=OPTIONS)
+
+
+def test_advice_names_what_the_model_has() -> None:
+    said = what_to_lower(find_model("kgat").configure({}), OPTIONS)
+    assert "batch_size (it is 1024), dim (it is 64)" in said  # and not knowledge_batch_size, which is 0
+    assert "fan_out" in said
+    assert "more memory" in what_to_lower(find_model("popularity").configure({}), OPTIONS)
 
 
 def test_other_errors_stay_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
