@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recommender.distributed import Workers
 from recommender.models.gradient import GradientRecommender
 from recommender.run import Options
+from recommender.workers import Workers
 
 _CHECK_EVERY = 64
 """Steps between two looks at the losses: each look waits for the device."""

@@ -15,119 +15,24 @@ from __future__ import annotations
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from torch import Tensor, distributed
+from torch import distributed
 
 from kg.errors import ConfigurationError, TrainingError, UsageError
 from recommender.models.registry import find_model
+from recommender.run import Options, Trained
+from recommender.training import find_device, train
+from recommender.workers import Workers
 
 if TYPE_CHECKING:
     from recommender.graph import JointGraph
-    from recommender.run import Options, Trained
     from recommender.splits import Split
-
-_FINISHED = -1
-
-
-class Workers:
-    """This process among those that train together; alone unless ``size`` is more than 1."""
-
-    def __init__(self, rank: int = 0, size: int = 1) -> None:
-        self.rank, self.size = rank, size
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this one validates, records and writes."""
-        return self.rank == 0
-
-    def all_at(self, phase: int) -> bool:
-        """Whether all are about to step in this phase; ``False`` where one has finished its epoch.
-
-        Raises :class:`~kg.errors.TrainingError` where they are in different phases.
-        """
-        if self.size == 1:
-            return True
-        phases = self._gather(phase)
-        if _FINISHED in phases:
-            return False
-        if len(set(phases)) > 1:
-            raise TrainingError(
-                f"the workers are in different phases of the epoch: {phases}.",
-                hint="Train this model on one worker.",
-            )
-        return True
-
-    def finish_epoch(self) -> None:
-        """Tell the others that this one has no more batch; whoever has one leaves it."""
-        if self.size > 1:
-            self._gather(_FINISHED)
-
-    def average(self, gradients: Sequence[Tensor]) -> None:
-        """Put the mean over all workers in the place of each gradient."""
-        if self.size == 1:
-            return
-        waiting = [distributed.all_reduce(gradient, async_op=True) for gradient in gradients]
-        for one, gradient in zip(waiting, gradients, strict=True):
-            one.wait()
-            gradient.div_(self.size)
-
-    def tell(self, number: int) -> int:
-        """The first worker's number, to all."""
-        if self.size == 1:
-            return number
-        told = torch.tensor([number], device=self._device)
-        distributed.broadcast(told, 0)
-        return int(told)
-
-    def spread(self, tensors: Sequence[Tensor]) -> None:
-        """Overwrite these with the first worker's."""
-        if self.size == 1:
-            return
-        for tensor in tensors:
-            placed = tensor.detach().to(self._device).contiguous()
-            distributed.broadcast(placed, 0)
-            if placed.data_ptr() != tensor.data_ptr():
-                tensor.copy_(placed)
-
-    def spread_optimiser(self, optimiser: torch.optim.Optimizer) -> None:
-        """Give all workers the first one's moments."""
-        if self.size == 1:
-            return
-        parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-        known = torch.tensor([bool(optimiser.state.get(p)) for p in parameters], dtype=torch.int32)
-        self.spread([known])
-        for parameter in (p for p, has in zip(parameters, known.tolist(), strict=True) if has):
-            state = optimiser.state[parameter]
-            if not state:
-                state["step"] = torch.zeros((), device=parameter.device)
-                state["exp_avg"], state["exp_avg_sq"] = (torch.zeros_like(parameter) for _ in range(2))
-            self.spread([state["step"], state["exp_avg"], state["exp_avg_sq"]])
-
-    def seed(self, seed: int, epoch: int) -> tuple[np.random.Generator, int]:
-        """What a worker that is not the first draws with in the round after ``epoch``.
-
-        It depends on nothing that went before, so a resumed run repeats it without a state.
-        """
-        rng = np.random.default_rng((seed, self.rank, epoch))
-        return rng, int(rng.integers(2**63 - 1))
-
-    @property
-    def _device(self) -> torch.device:
-        by_nccl = distributed.get_backend() == "nccl"
-        return torch.device("cuda", torch.cuda.current_device()) if by_nccl else torch.device("cpu")
-
-    def _gather(self, number: int) -> list[int]:
-        numbers = torch.zeros(self.size, dtype=torch.int64, device=self._device)
-        numbers[self.rank] = number
-        distributed.all_reduce(numbers)
-        return [int(one) for one in numbers]
 
 
 def join() -> Workers:
@@ -156,8 +61,6 @@ def train_on_workers(
     CUDA device as ``options.device`` each worker takes one of its own. A model that is not trained by
     gradient is fitted here.
     """
-    from recommender.training import Options, find_device, train
-
     if n_workers == 1 or not find_model(name).by_gradient:
         return train(name, split, graph, **how)
     options = how.pop("options", None) or Options()
@@ -233,8 +136,6 @@ class _RayRun:
         self._name, self._split, self._graph, self._how = name, split, graph, how
 
     def __call__(self) -> None:
-        from recommender.training import train
-
         trained = train(self._name, self._split, self._graph, workers=join(), **self._how)
         found = {
             "best_epoch": trained.best_epoch,
@@ -255,8 +156,6 @@ def _work(
     options: Options,
     how: dict[str, Any],
 ) -> None:
-    from recommender.training import find_device, train
-
     torch.set_num_threads(n_threads)
     device = find_device(options.device)
     with joined(rank, size, meeting, device) as workers:

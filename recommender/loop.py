@@ -14,7 +14,6 @@ from torch import Tensor
 from kg.errors import TrainingError
 from recommender.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, write_json
 from recommender.descent import Descent, NoNumber, is_out_of_memory, what_to_lower
-from recommender.distributed import Workers
 from recommender.environment import describe_environment
 from recommender.evaluate import evaluate, held_out_auc
 from recommender.fingerprint import fingerprint
@@ -23,6 +22,7 @@ from recommender.models.gradient import GradientRecommender
 from recommender.run import Options, Progress, Trained
 from recommender.splits import Split
 from recommender.tracking import JsonLines, Tracker
+from recommender.workers import Workers
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,7 +18,6 @@ import torch
 
 from kg.errors import TrainingError, UsageError
 from recommender.descent import is_out_of_memory, what_to_lower
-from recommender.distributed import Workers
 from recommender.graph import JointGraph
 from recommender.loop import Loop, Surroundings
 from recommender.models.base import Recommender, SideData, TrainingData, Vectors
@@ -27,6 +26,7 @@ from recommender.models.registry import NEEDS, ModelEntry, find_model
 from recommender.run import Options, Progress, Trained
 from recommender.splits import Split
 from recommender.tracking import Tracker
+from recommender.workers import Workers
 
 __all__ = ["Options", "Progress", "Trained", "find_device", "train"]
 

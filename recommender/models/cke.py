@@ -28,6 +28,7 @@ from recommender.graph import JointGraph
 from recommender.models.base import TrainingData
 from recommender.models.gradient import VectorRecommender, ranking_loss, squared_norm, xavier
 from recommender.models.translation import transr_loss
+from recommender.rows import RowGather
 from recommender.sampling import PairSampler, SampleBy, batches
 
 
@@ -79,6 +80,7 @@ class Cke(VectorRecommender):
             self.text_map = xavier(generator, self._texts.shape[1], config.dim)
         self._sampler = PairSampler(data.train, sample_by=config.sample_by, warm_only=config.warm_only)
         self._triples = _triples(graph, n_relations)
+        self._gather_users, self._gather_items, self._gather_entities = (RowGather() for _ in range(3))
 
     def losses(self, rng: np.random.Generator) -> Iterator[tuple[str, Tensor]]:
         """See :class:`~recommender.models.gradient.GradientRecommender`."""
@@ -86,43 +88,67 @@ class Cke(VectorRecommender):
         pieces = batches(len(user), self.config.batch_size)
         triples, false_tails = self._knowledge_epoch(rng, len(pieces) * self.config.knowledge_batch_size)
         parts = batches(len(triples), self.config.knowledge_batch_size)
+        nothing = np.zeros(0, np.int64)
         for number, rows in enumerate(pieces):
-            loss = self.ranking_loss(user[rows], positive[rows], negative[rows])
-            if parts:
-                learned = self.knowledge_loss(triples[parts[number]], false_tails[parts[number]])
-                loss = loss + self.config.knowledge_weight * learned
-            yield "ranking", loss
+            part = (triples[parts[number]], false_tails[parts[number]]) if parts else (nothing, nothing)
+            yield "ranking", self.loss(user[rows], positive[rows], negative[rows], *part)
+
+    def loss(self, user: Ints, positive: Ints, negative: Ints, triples: Ints, false_tails: Ints) -> Tensor:
+        """Both parts of one batch, each of its own length: []; without triples the ranking part alone.
+
+        Entities are gathered once for both: the gradient of their table is then made once.
+        """
+        items, nodes = np.concatenate([positive, negative]), self._nodes(triples, false_tails)
+        rows = self._entity_rows(np.concatenate([items, nodes]))
+        of_items, of_nodes = rows.split([len(items), len(nodes)])
+        loss = self._ranking(user, items, of_items)
+        if not len(triples):
+            return loss
+        return loss + self.config.knowledge_weight * self._knowledge(triples, of_nodes)
 
     def ranking_loss(self, user: Ints, positive: Ints, negative: Ints) -> Tensor:
         """The ranking part of one batch: [batch] dense ids each -> []."""
-        u = functional.embedding(self.ids(user), self.users)
-        p, n = self._item_vectors(self.ids(np.stack([positive, negative])))
-        return ranking_loss(u, p, n) + self.config.penalty * squared_norm(u, p, n)
+        items = np.concatenate([positive, negative])
+        return self._ranking(user, items, self._entity_rows(items))
 
     def knowledge_loss(self, triples: Ints, false_tails: Ints) -> Tensor:
         """The knowledge part: TransR of triples, by position, against the same with ``false_tails``.
 
         *Shape:* [batch] positions, [batch] entities -> [].
         """
-        known = self._triples
+        return self._knowledge(triples, self._entity_rows(self._nodes(triples, false_tails)))
+
+    def _ranking(self, user: Ints, items: Ints, entities: Tensor) -> Tensor:
+        """*Shape:* ``user`` [batch], ``items`` [2 * batch], their ``entities`` [2 * batch, dim] -> []."""
+        u = self._gather_users(self.ids(user), self.users)
+        ids = self.ids(items)
+        own = self._gather_items(ids, self.items)
+        p, n = self._with_texts(own + entities, ids).view(2, len(user), -1)
+        return ranking_loss(u, p, n) + self.config.penalty * squared_norm(u, p, n)
+
+    def _knowledge(self, triples: Ints, rows: Tensor) -> Tensor:
+        """*Shape:* ``triples`` [batch], the ``rows`` of their nodes [3 * batch, dim] -> []."""
+        head, tail, false_tail = np.arange(len(rows)).reshape(3, -1)
+        relations = self._triples.relations[triples]
         terms = transr_loss(
-            self.entities,
-            self.relations,
-            self.projections,
-            np.asarray(known.heads[triples], dtype=np.int64),
-            known.relations[triples],
-            known.tails[triples],
-            false_tails,
-            normalised=True,
+            rows, self.relations, self.projections, head, relations, tail, false_tail, normalised=True
         )
         return terms.loss + self.config.knowledge_penalty * terms.squares
 
+    def _nodes(self, triples: Ints, false_tails: Ints) -> Ints:
+        """Heads, tails and false tails: [3 * batch]."""
+        known = self._triples
+        return np.concatenate([known.heads[triples], known.tails[triples], false_tails]).astype(np.int64)
+
+    def _entity_rows(self, nodes: Ints) -> Tensor:
+        return self._gather_entities(self.ids(nodes), self.entities)
+
     def embed(self) -> tuple[Tensor, Tensor]:
         """See :class:`~recommender.models.gradient.GradientRecommender`."""
-        return self.users, self._item_vectors(torch.arange(self.n_items, device=self.device))
+        items = torch.arange(self.n_items, device=self.device)
+        return self.users, self._with_texts(self.items + self.entities[: self.n_items], items)
 
-    def _item_vectors(self, items: Tensor) -> Tensor:
-        found = functional.embedding(items, self.items) + functional.embedding(items, self.entities)
+    def _with_texts(self, found: Tensor, items: Tensor) -> Tensor:
         if self._texts is None:
             return found
         return found + functional.embedding(items, self._texts) @ self.text_map

@@ -15,11 +15,12 @@ import torch
 
 from kg.errors import ConfigurationError, TrainingError, UsageError
 from recommender.descent import Descent
-from recommender.distributed import Workers, join, joined, ray_trainer, train_on_workers
+from recommender.distributed import join, joined, ray_trainer, train_on_workers
 from recommender.evaluate import pair_auc
 from recommender.graph import JointGraph
 from recommender.splits import random_split
 from recommender.training import Options, Progress, train
+from recommender.workers import Workers
 from tests.recommender.planting import KGAT
 from tests.recommender.tiny import fitted, tiny
 from tests.worlds import planted_world
