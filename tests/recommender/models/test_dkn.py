@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +20,6 @@ from recommender.models.dkn import Config, Dkn
 from recommender.splits import Split
 from recommender.training import Options, train
 from tests.recommender.planting import SEEDS
-from tests.recommender.tiny import tiny
 from tests.worlds import N_ITEMS, PlainGraph, planted_world
 
 CONFIG = Config(
@@ -183,21 +181,6 @@ def test_texts_and_graph_are_asked_for() -> None:
     train_ = Interactions.of(["u"], ["i"])
     with pytest.raises(UsageError, match="item texts"):
         Dkn(TrainingData(train_), model.config, torch.Generator())
-
-
-def test_a_resumed_run_ends_in_the_same_numbers(tmp_path: Path) -> None:
-    split, graph, side = tiny()
-
-    def scores(folder: str, epochs: int) -> NDArray[np.float32]:
-        run = Options(epochs=epochs, evaluate_every=1, device="cpu")
-        options = {"translation_epochs": 2, "batch_size": 64}
-        found = train(
-            "dkn", split, graph, side=side, model_options=options, options=run, run_folder=tmp_path / folder
-        )
-        return np.asarray(found.model.score(np.arange(split.train.n_users)))
-
-    scores("parts", 1)
-    assert np.array_equal(scores("parts", 3), scores("whole", 3))
 
 
 def _plain(config: Config) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -19,7 +18,6 @@ from recommender.models.ctr import BackboneName, DcnV2, DeepFm
 from recommender.models.kar import Adaptor, Config, Kar, check_told_first
 from recommender.training import Options, train
 from tests.recommender.planting import SEEDS
-from tests.recommender.tiny import tiny
 from tests.worlds import N_ATTRIBUTES, N_ITEMS, planted_world
 
 BACKBONES: tuple[BackboneName, ...] = get_args(BackboneName)
@@ -218,22 +216,6 @@ def test_vectors_are_asked_for_unless_left_out() -> None:
     assert bare.adaptor is None
     assert isinstance(small(Config(backbone="deepfm")).backbone, DeepFm)
     assert isinstance(small(Config(backbone="dcnv2")).backbone, DcnV2)
-
-
-@pytest.mark.parametrize("name", BACKBONES)
-def test_a_resumed_run_ends_in_the_same_numbers(name: BackboneName, tmp_path: Path) -> None:
-    split, _, side = tiny()
-
-    def scores(folder: str, epochs: int) -> NDArray[np.float32]:
-        run = Options(epochs=epochs, evaluate_every=1, device="cpu")
-        options = {"backbone": name, "batch_size": 64}
-        found = train(
-            "kar", split, side=side, model_options=options, options=run, run_folder=tmp_path / folder
-        )
-        return np.asarray(found.model.score(np.arange(split.train.n_users)))
-
-    scores("parts", 1)
-    assert np.array_equal(scores("parts", 3), scores("whole", 3))
 
 
 def _plain(config: Config) -> dict[str, Any]:
