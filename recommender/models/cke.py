@@ -100,7 +100,7 @@ class Cke(VectorRecommender):
         """
         items, nodes = np.concatenate([positive, negative]), self._nodes(triples, false_tails)
         rows = self._entity_rows(np.concatenate([items, nodes]))
-        of_items, of_nodes = rows.split([len(items), len(nodes)])
+        of_items, of_nodes = torch.split(rows, [len(items), len(nodes)])
         loss = self._ranking(user, items, of_items)
         if not len(triples):
             return loss
