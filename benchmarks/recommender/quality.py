@@ -74,7 +74,8 @@ SAME: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "ripplenet": ({"batch_size": 2048, "dim": 16}, {"embedding_size": 16}),
 }
 """Settings beside the defaults, ours and RecBole's: batches of RecBole's size, drawn as it draws them, each
-interaction once; its depth for KGAT and KGIN, its dropout for KGIN; and widths at which its RippleNet is trained in minutes."""
+interaction once; its depth for KGAT and KGIN, its dropout for KGIN; and widths at which its RippleNet is
+trained in minutes."""
 
 
 def main() -> None:
