@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from recommender.models.base import Recommender
     from recommender.splits import Split
 
-SHOWN_METRICS = ("ndcg", "recall", "hit")
+SHOWN_METRICS = ("ndcg", "recall")
 N_ACTIVITY_GROUPS = 4
 
 

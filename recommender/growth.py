@@ -86,23 +86,10 @@ def grow(bundle: Bundle, interactions: Interactions, graph: JointGraph, snapshot
         raise UsageError(f"{bundle.model} has no vectors to grow.", hint="Train it again with `lore train`.")
     item_place = _places(bundle.item_ids, interactions.item_ids, "item")
     user_place = _places(bundle.user_ids, interactions.user_ids, "user")
-    dim = bundle.item_vectors.shape[1]
-    items = np.zeros((interactions.n_items, dim), dtype=np.float32)
-    items[item_place] = bundle.item_vectors
-    known, trained = np.zeros(len(items), dtype=bool), np.zeros(len(items), dtype=bool)
-    known[item_place] = True
-    trained[item_place] = np.asarray(bundle.popularity) > 0
-    if not (graph.entity[: graph.n_items][trained] >= 0).any():
-        raise UsageError(
-            f"none of the items that {bundle.model} was trained on is linked to this graph.",
-            hint="Link them with `lore link ITEMS`, or train again: this may be another graph.",
-        )
-    mapped, bare = map_new_items(graph, items, trained)
-    items[~known] = mapped[~known]
-
+    items, known, bare = _grown_items(bundle, graph, item_place)
     before, after = _histories(bundle, interactions, user_place, item_place), _matrix(interactions)
     changed = np.flatnonzero(np.diff((after - before).tocsr().indptr))
-    users = np.zeros((interactions.n_users, dim), dtype=np.float32)
+    users = np.zeros((interactions.n_users, items.shape[1]), dtype=np.float32)
     users[user_place] = bundle.user_vectors
     users[changed] += fold_in(items, after[changed]) - fold_in(items, before[changed])
     moved = len(np.intersect1d(changed, user_place))
@@ -129,6 +116,24 @@ def grow(bundle: Bundle, interactions: Interactions, graph: JointGraph, snapshot
         graph=explanation_graph(graph, snapshot, names, None),
     )
     return Growth(grown, *counts)
+
+
+def _grown_items(bundle: Bundle, graph: JointGraph, place: Ints) -> tuple[Floats, NDArray[np.bool_], Ints]:
+    """Vectors of all items, which of them the bundle knew, and which have nothing to be mapped from."""
+    assert bundle.item_vectors is not None
+    vectors = np.zeros((graph.n_items, bundle.item_vectors.shape[1]), dtype=np.float32)
+    vectors[place] = bundle.item_vectors
+    known, trained = np.zeros(len(vectors), dtype=bool), np.zeros(len(vectors), dtype=bool)
+    known[place] = True
+    trained[place] = np.asarray(bundle.popularity) > 0
+    if not (graph.entity[: graph.n_items][trained] >= 0).any():
+        raise UsageError(
+            f"none of the items that {bundle.model} was trained on is linked to this graph.",
+            hint="Link them with `lore link ITEMS`, or train again: this may be another graph.",
+        )
+    mapped, bare = map_new_items(graph, vectors, trained)
+    vectors[~known] = mapped[~known]
+    return vectors, known, bare
 
 
 def _said(counts: tuple[int, int, int, int]) -> str:
