@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.feather as feather
 from numpy.typing import NDArray
 
+from kg.columns import StringColumn, to_arrow, utf8_parts
 from kg.errors import InputError
 from kg.facts import Status
 
@@ -54,17 +55,17 @@ class Snapshot:
     *Shape:* ``triples`` [n_triples, 3]: head, relation, tail; forward only, sorted, distinct.
     ``confidence``, ``support`` and ``edge_ids`` are [n_triples], ``entity_*`` [n_entities] and
     ``relation_names`` [n_relations]. Edges that differ only in their qualifiers are one triple, with the
-    highest confidence of them.
+    highest confidence of them. What was loaded keeps its strings in Arrow memory.
     """
 
-    entity_ids: list[str]
-    entity_names: list[str]
-    entity_types: list[str]
-    relation_names: list[str]
+    entity_ids: Sequence[str]
+    entity_names: Sequence[str]
+    entity_types: Sequence[str]
+    relation_names: Sequence[str]
     triples: Ints
     confidence: NDArray[np.float32]
     support: NDArray[np.int32]
-    edge_ids: list[str]
+    edge_ids: Sequence[str]
     version: int
     hash: str
 
@@ -107,28 +108,27 @@ class Snapshot:
     ) -> Snapshot:
         """Make a snapshot of arrays that are already in order, and hash it.
 
-        The hash covers everything but the ledger version: two ledgers with the same facts have the same hash.
+        Nothing is copied that has its type already: leave it as it is from then on. The hash covers
+        everything but the ledger version: two ledgers with the same facts have the same hash.
         """
         digest = hashlib.blake2b(digest_size=16)
         for names in (entity_ids, entity_names, entity_types, relation_names, edge_ids):
-            encoded = [name.encode("utf-8", "surrogatepass") for name in names]
-            lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
-            for part in (len(encoded).to_bytes(8, "little"), lengths.tobytes(), b"".join(encoded)):
+            for part in utf8_parts(names):
                 digest.update(part)
         triples = np.ascontiguousarray(triples, dtype=np.int64)
         confidence = np.ascontiguousarray(confidence, dtype=np.float32)
         support = np.ascontiguousarray(support, dtype=np.int32)
         for array in (triples, confidence, support):
-            digest.update(array.tobytes())
+            digest.update(array.reshape(-1).view(np.uint8).data)
         return cls(
-            list(entity_ids),
-            list(entity_names),
-            list(entity_types),
-            list(relation_names),
+            entity_ids,
+            entity_names,
+            entity_types,
+            relation_names,
             triples,
             confidence,
             support,
-            list(edge_ids),
+            edge_ids,
             version,
             digest.hexdigest(),
         )
@@ -160,7 +160,8 @@ class Snapshot:
         """Write the snapshot as a folder of Arrow files and a manifest, whole or not at all."""
         fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         fresh.mkdir(parents=True)
-        _write(fresh / "entities.arrow", id=self.entity_ids, name=self.entity_names, type=self.entity_types)
+        names = {"id": self.entity_ids, "name": self.entity_names, "type": self.entity_types}
+        _write(fresh / "entities.arrow", **{column: to_arrow(values) for column, values in names.items()})
         head, relation, tail = self.triples.T
         _write(
             fresh / "triples.arrow",
@@ -169,13 +170,13 @@ class Snapshot:
             tail=tail,
             confidence=self.confidence,
             support=self.support,
-            edge_id=self.edge_ids,
+            edge_id=to_arrow(self.edge_ids),
         )
         manifest = {
             "format": FORMAT_VERSION,
             "version": self.version,
             "hash": self.hash,
-            "relations": self.relation_names,
+            "relations": list(self.relation_names),
         }
         (fresh / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
         former = path.with_name(f"{fresh.name}.former")
@@ -193,7 +194,11 @@ class Snapshot:
         try:
             manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
             entities = feather.read_table(path / "entities.arrow")
-            edges = feather.read_table(path / "triples.arrow")
+            edge_ids = StringColumn.copied(_column(path, "edge_id"))
+            triples = np.empty((len(edge_ids), 3), dtype=np.int64)
+            for place, name in enumerate(("head", "relation", "tail")):
+                triples[:, place] = _column(path, name).to_numpy()
+            confidence, support = (_column(path, name).to_numpy() for name in ("confidence", "support"))
         except (OSError, ValueError, pa.ArrowException) as problem:
             raise _unusable(path, f"it cannot be read: {problem}") from None
         if manifest.get("format") != FORMAT_VERSION:
@@ -201,19 +206,25 @@ class Snapshot:
                 path, f"it has format {manifest.get('format')}, this program reads {FORMAT_VERSION}"
             )
         found = cls.from_arrays(
-            entities["id"].to_pylist(),
-            entities["name"].to_pylist(),
-            entities["type"].to_pylist(),
+            StringColumn(entities["id"]),
+            StringColumn(entities["name"]),
+            StringColumn(entities["type"]),
             manifest["relations"],
-            np.stack([edges[name].to_numpy() for name in ("head", "relation", "tail")], axis=1),
-            edges["confidence"].to_numpy(),
-            edges["support"].to_numpy(),
-            edges["edge_id"].to_pylist(),
+            triples,
+            confidence,
+            support,
+            edge_ids,
             version=manifest["version"],
         )
+        pa.default_memory_pool().release_unused()  # what reading took, or the process holds it until its end
         if found.hash != manifest["hash"]:
             raise _unusable(path, "its content does not have the hash that its manifest names")
         return found
+
+
+def _column(path: Path, name: str) -> pa.ChunkedArray:
+    """A column of the edges alone: all of them at once would take twice the room of what is kept."""
+    return feather.read_table(path / "triples.arrow", columns=[name], use_threads=False)[name]
 
 
 def _write(path: Path, **columns: Any) -> None:

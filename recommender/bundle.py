@@ -28,6 +28,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from kg.columns import StringColumn, to_arrow
 from kg.errors import BundleError, NotFound
 from recommender.data import Floats, Ints
 from recommender.tensors import map_tensors
@@ -308,7 +309,7 @@ def _read_json(path: Path, name: str) -> dict[str, Any]:
 
 
 def _write_table(path: Path, **columns: Sequence[str]) -> None:
-    table = pa.table({name: pa.array(list(values), pa.string()) for name, values in columns.items()})
+    table = pa.table({name: to_arrow(values) for name, values in columns.items()})
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
 
@@ -316,28 +317,11 @@ def _write_table(path: Path, **columns: Sequence[str]) -> None:
 def _read_table(path: Path, *names: str) -> dict[str, Sequence[str]]:
     try:
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        return {name: _Column(table.column(name)) for name in names}
+        return {name: StringColumn(table.column(name)) for name in names}
     except (OSError, KeyError, pa.ArrowInvalid) as problem:
         raise BundleError(
             f"the table cannot be read: {problem}.", where=str(path), hint=_TRAIN_AGAIN
         ) from None
-
-
-class _Column(Sequence[str]):
-    """Strings that stay in the memory-mapped table."""
-
-    def __init__(self, column: Any) -> None:
-        self._column = column
-
-    def __len__(self) -> int:
-        return len(self._column)
-
-    def __getitem__(self, position: Any) -> Any:
-        found = self._column[position]
-        return found.to_pylist() if isinstance(position, slice) else found.as_py()
-
-    def __iter__(self) -> Any:
-        return iter(self._column.to_pylist())
 
 
 def _put_in_place(fresh: Path, path: Path) -> None:

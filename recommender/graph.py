@@ -10,7 +10,7 @@ Relations: ``0..R-1`` from the snapshot; the inverse of ``r`` is ``r + R``; ``2R
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,11 +27,11 @@ class KnowledgeGraph(Protocol):
     """What a graph is built from; :class:`kg.snapshot.Snapshot` is one."""
 
     @property
-    def entity_ids(self) -> list[str]:
+    def entity_ids(self) -> Sequence[str]:
         """Public ids by dense id."""
 
     @property
-    def relation_names(self) -> list[str]:
+    def relation_names(self) -> Sequence[str]:
         """Names by dense id."""
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -29,15 +29,15 @@ class DescribedGraph(KnowledgeGraph, Protocol):
     """A graph with everything an explanation says; :class:`kg.snapshot.Snapshot` is one."""
 
     @property
-    def entity_names(self) -> list[str]:
+    def entity_names(self) -> Sequence[str]:
         """Names by dense id."""
 
     @property
-    def entity_types(self) -> list[str]:
+    def entity_types(self) -> Sequence[str]:
         """Types by dense id."""
 
     @property
-    def edge_ids(self) -> list[str]:
+    def edge_ids(self) -> Sequence[str]:
         """The public id of each triple."""
 
     @property
