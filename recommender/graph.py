@@ -55,7 +55,7 @@ class JointGraph:
     indptr: Ints
     tail: Ints
     relation: Ints
-    triple: Ints
+    triple: NDArray[np.int32]
     entity: Ints
     n_within: tuple[int, ...]
 
@@ -148,7 +148,7 @@ class JointGraph:
             indptr,
             tail[order],
             relation[order],
-            triple[order],
+            triple[order].astype(np.int32),
             nodes.entity,
             tuple(n_users + n for n in nodes.n_within),
         )

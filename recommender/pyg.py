@@ -52,7 +52,7 @@ def to_hetero_data(graph: JointGraph, relation_names: Sequence[str]) -> Any:
         head, tail = (NODE_TYPES[kind] for kind in kinds[:, rows[0]])
         store = data[head, names[graph.relation[rows[0]]], tail]
         store.edge_index = torch.from_numpy(ends[:, rows])
-        store.triple = torch.from_numpy(graph.triple[rows])
+        store.triple = torch.from_numpy(graph.triple[rows].astype(np.int64))
     data.relation_names, data.n_within = list(relation_names), list(graph.n_within)
     return data
 
@@ -93,7 +93,7 @@ def from_hetero_data(data: Any) -> JointGraph:
         np.concatenate([[0], np.cumsum(np.bincount(head, minlength=n_nodes))]).astype(np.int64),
         tail[order],
         relation[order],
-        triple[order],
+        triple[order].astype(np.int32),
         torch.cat([data["item"].entity, data["entity"].entity]).cpu().numpy(),
         tuple(data.n_within),
     )

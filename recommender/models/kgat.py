@@ -129,6 +129,7 @@ class Kgat(VectorRecommender):
         pieces = batches(len(user), self.config.batch_size)
         for rows in pieces:
             yield "ranking", self.ranking_loss(user[rows], positive[rows], negative[rows])
+        del user, positive, negative
         edges, tails = self._triples.epoch(
             rng, self.config.knowledge_share, _visited_edges(self.graph, self.config.knowledge_edges)
         )
