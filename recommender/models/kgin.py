@@ -2,9 +2,9 @@
 
 Intent p is a mixture of relation vectors, ``c_p = sum_r softmax(w_p)_r e_r``; how much of it user u has is
 ``beta(u, p) = softmax_p(e_u · z_p)``. Layer: ``e_h' = mean over the edges (r, t) of h of e_r * e_t`` for
-entities, items among them, over triples and their inverses; ``e_u' = (mean over u's items of e_i) * (1 +
-sum_p beta(u, p) c_p)`` for users. Every layer's vectors are brought to length 1; the vectors are the sum of
-layers 0 to L; score: dot product.
+entities, items among them, over triples and, with ``inverse``, over their inverses; ``e_u' = (mean over u's
+items of e_i) * (1 + sum_p beta(u, p) c_p)`` for users. Every layer's vectors are brought to length 1; the
+vectors are the sum of layers 0 to L; score: dot product.
 
 Loss: pairwise ranking, ``penalty`` on the batch's final vectors, and ``independence_weight`` times how much
 the intents' weights ``w`` depend on each other: the sum over pairs of intents of their distance correlation
@@ -56,8 +56,14 @@ class Config:
     independence_weight: float = 1e-4
     batch_size: int = 1024
     epochs: int = 200
+    inverse: bool = True
+    """Whether a triple tells its tail of its head too. True, as theirs, is better for cold items: AUC of .976
+    against .924 in planted worlds. False, as in RecBole, is better for the warm ones of Last.FM as KGCN has
+    it: NDCG@20 on validation of .178 against .163 within 40 epochs, at two layers."""
     edge_dropout: float = 0.5
-    """Share of the edges and interactions left out of each step."""
+    """Share of the triples left out of each step."""
+    interaction_dropout: float = 0.5
+    """Share of the interactions left out of each step; the authors' code has one setting for both."""
     message_dropout: float = 0.1
     sample_by: SampleBy = "interaction"
     warm_only: bool = True
@@ -76,11 +82,12 @@ class Kgin(VectorRecommender):
             raise UsageError("kgin needs a knowledge graph.", hint="Give a snapshot and links, or train bpr.")
         self.users = xavier(generator, graph.n_users, config.dim)
         self.entities = xavier(generator, graph.n_entities, config.dim)
-        self.relations = xavier(generator, 2 * graph.n_relations, config.dim)
+        n_kinds = graph.n_relations * (2 if config.inverse else 1)
+        self.relations = xavier(generator, n_kinds, config.dim)
         self.intents = xavier(generator, config.n_intents, config.dim)
-        self.intent_weights = xavier(generator, config.n_intents, 2 * graph.n_relations)
+        self.intent_weights = xavier(generator, config.n_intents, n_kinds)
         self._sampler = PairSampler(data.train, sample_by=config.sample_by, warm_only=config.warm_only)
-        self._layers = _layers(graph, config.n_layers, generator.device)
+        self._layers = _layers(graph, n_kinds, config.n_layers, generator.device)
         self._taste = _Mean.of_interactions(data.train, generator.device)
 
     def losses(self, rng: np.random.Generator) -> Iterator[tuple[str, Tensor]]:
@@ -106,8 +113,9 @@ class Kgin(VectorRecommender):
         mixed = torch.softmax(self.intent_weights, dim=1) @ self.relations
         users, items = user, entity[: self.n_items]
         taste, layers = self._taste.matrix, [layer.means.matrix for layer in self._layers]
+        if self.training and self.config.interaction_dropout:
+            taste = taste.drop_out(self.config.interaction_dropout, self.generator)
         if self.training and self.config.edge_dropout:
-            taste = taste.drop_out(self.config.edge_dropout, self.generator)
             layers = self._thinned_layers()
         for layer, matrix in zip(self._layers, layers, strict=True):
             liked = taste @ entity[: self.n_items]
@@ -158,19 +166,19 @@ class _Mean:
 class _Layer:
     """The edges out of some entities, and the distinct (relation, tail) pairs that they lead to."""
 
-    def __init__(self, graph: JointGraph, n_rows: int, device: torch.device) -> None:
+    def __init__(self, graph: JointGraph, n_kinds: int, n_rows: int, device: torch.device) -> None:
         first = graph.n_users
         of_rows = slice(graph.indptr[first], graph.indptr[first + n_rows])
         tail, relation = graph.tail[of_rows] - first, graph.relation[of_rows]
         head = graph.head[of_rows] - first
-        known = relation < 2 * graph.n_relations
+        known = relation < n_kinds
         head, self.n_edges = head[known], int(known.sum())
-        pairs, column = np.unique(tail[known] * 2 * graph.n_relations + relation[known], return_inverse=True)
+        pairs, column = np.unique(tail[known] * n_kinds + relation[known], return_inverse=True)
         degree = np.bincount(head, minlength=n_rows)
         indptr = np.concatenate([[0], np.cumsum(degree)])
         self.means = _Mean(indptr, column, (n_rows, len(pairs)), device)
-        self._tail = torch.from_numpy(pairs // (2 * graph.n_relations)).to(device)
-        self._relation = torch.from_numpy(pairs % (2 * graph.n_relations)).to(device)
+        self._tail = torch.from_numpy(pairs // n_kinds).to(device)
+        self._relation = torch.from_numpy(pairs % n_kinds).to(device)
 
     def scaled(self, entities: Tensor, relations: Tensor) -> Tensor:
         """``e_r * e_t`` of each pair: [n_pairs, dim]."""
@@ -200,11 +208,14 @@ class _Scale(torch.autograd.Function):
         return of_entities, of_relations, None, None
 
 
-def _layers(graph: JointGraph, n_layers: int, device: torch.device) -> list[_Layer]:
-    """One per layer, lowest first: rows are the entities that the layers above it need."""
+def _layers(graph: JointGraph, n_kinds: int, n_layers: int, device: torch.device) -> list[_Layer]:
+    """One per layer, lowest first: rows are the entities that the layers above it need.
+
+    Edges are of the first ``n_kinds`` relations: those of the snapshot, or with their inverses.
+    """
     farthest = len(graph.n_within) - 1
     sizes = [graph.n_within[min(hop, farthest)] - graph.n_users for hop in reversed(range(n_layers))]
-    made = {n_rows: _Layer(graph, n_rows, device) for n_rows in set(sizes)}
+    made = {n_rows: _Layer(graph, n_kinds, n_rows, device) for n_rows in set(sizes)}
     return [made[n_rows] for n_rows in sizes]
 
 

@@ -17,7 +17,9 @@ from tests.recommender.planting import aucs
 from tests.recommender.tiny import tiny
 from tests.worlds import planted_world
 
-CONFIG = Config(dim=6, n_intents=3, n_layers=2, edge_dropout=0.0, message_dropout=0.0)
+CONFIG = Config(
+    dim=6, n_intents=3, n_layers=2, edge_dropout=0.0, interaction_dropout=0.0, message_dropout=0.0
+)
 
 
 def small(config: Config = CONFIG) -> tuple[Kgin, TrainingData]:
@@ -30,7 +32,7 @@ def by_loops(model: Kgin, data: TrainingData) -> torch.Tensor:
     """Every layer for every node, one edge at a time."""
     graph = data.graph
     assert graph is not None
-    n_users, n_known = graph.n_users, 2 * graph.n_relations
+    n_users, n_known = graph.n_users, graph.n_relations * (2 if model.config.inverse else 1)
     user, entity = list(model.users.unbind()), list(model.entities.unbind())
     total = [*user, *entity[: graph.n_items]]
     weights = torch.softmax(model.intent_weights, dim=1)
@@ -62,9 +64,10 @@ def by_loops(model: Kgin, data: TrainingData) -> torch.Tensor:
     return torch.stack(total)
 
 
+@pytest.mark.parametrize("inverse", [True, False])
 @pytest.mark.parametrize("n_layers", [1, 2, 3])
-def test_vectors_and_gradients_equal_a_loop_over_edges(n_layers: int) -> None:
-    model, data = small(dataclasses.replace(CONFIG, n_layers=n_layers))
+def test_vectors_and_gradients_equal_a_loop_over_edges(n_layers: int, inverse: bool) -> None:
+    model, data = small(dataclasses.replace(CONFIG, n_layers=n_layers, inverse=inverse))
     found, expected = torch.cat(model.embed()), by_loops(model, data)
     assert torch.allclose(found, expected, atol=1e-6)
     probe = torch.randn(found.shape, generator=torch.Generator().manual_seed(1))
@@ -150,8 +153,9 @@ def test_a_mean_over_drawn_edges_is_over_those_alone() -> None:
     assert (rows <= whole + 1e-6).all()
 
 
-def test_dropout_works_in_training_alone_and_repeats() -> None:
-    config = Config(dim=6, n_layers=2)
+@pytest.mark.parametrize("dropped", ["edge_dropout", "interaction_dropout", "message_dropout"])
+def test_dropout_works_in_training_alone_and_repeats(dropped: str) -> None:
+    config = dataclasses.replace(CONFIG, **{dropped: 0.5})  # type: ignore[arg-type]
     found = []
     for _ in range(2):
         model, _ = small(config)
@@ -190,10 +194,19 @@ def test_the_wrong_graph_is_chance() -> None:
 
 @pytest.mark.planted
 def test_more_layers_see_further() -> None:
-    _, shallow = aucs("kgin", "PG-2u", n_layers=1, edge_dropout=0.0)
-    _, deep = aucs("kgin", "PG-2u", n_layers=3, edge_dropout=0.0)
+    _, shallow = aucs("kgin", "PG-2u", n_layers=1, edge_dropout=0.0, interaction_dropout=0.0)
+    _, deep = aucs("kgin", "PG-2u", n_layers=3, edge_dropout=0.0, interaction_dropout=0.0)
     assert 0.4 < shallow.mean() < 0.6  # one hop: every item has its own author
     assert deep.mean() >= 0.85
+
+
+@pytest.mark.planted
+def test_cold_items_gain_from_triples_read_backwards() -> None:
+    _, cold = aucs("kgin", "PG-1")
+    _, onward = aucs("kgin", "PG-1", inverse=False)
+    assert onward.mean() >= 0.85  # the attribute's own vector says who likes the item
+    assert onward.min() >= 0.8
+    assert cold.mean() - onward.mean() > 0.02
 
 
 @pytest.mark.planted
