@@ -83,6 +83,7 @@ SPACES: Mapping[str, Space] = {
             "penalty": Between(1e-5, 1e-2),
             "n_layers": OneOf((1, 2, 3)),
             "n_intents": OneOf((2, 4, 8)),
+            "inverse": OneOf((True, False)),
         },
     ),
     "kgcn": Space(

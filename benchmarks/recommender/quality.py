@@ -69,13 +69,25 @@ SAME: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "lightgcn": ({"sample_by": "interaction"}, {}),
     "cke": ({"sample_by": "interaction"}, {}),
     "kgat": ({"batch_size": 2048, "sample_by": "interaction", "layers": (64,)}, {}),
-    "kgin": ({"batch_size": 2048, "n_layers": 2, "message_dropout": 0.0, "edge_dropout": 0.1}, {}),
+    "kgin": (
+        {
+            "batch_size": 2048,
+            "n_layers": 2,
+            "message_dropout": 0.0,
+            "edge_dropout": 0.5,
+            "interaction_dropout": 0.0,
+            "inverse": False,
+            "independence": "cosine",
+            "warm_only": False,
+        },
+        {},
+    ),
     "kgcn": ({"batch_size": 2048, "dim": 16}, {"embedding_size": 16}),
     "ripplenet": ({"batch_size": 2048, "dim": 16}, {"embedding_size": 16}),
 }
 """Settings beside the defaults, ours and RecBole's: batches of RecBole's size, drawn as it draws them, each
-interaction once; its depth for KGAT and KGIN, its dropout for KGIN; and widths at which its RippleNet is
-trained in minutes."""
+interaction once; its depth for KGAT and KGIN; its dropout, direction of triples, measure of independence and
+negatives for KGIN; and widths at which its RippleNet is trained in minutes."""
 
 
 def main() -> None:

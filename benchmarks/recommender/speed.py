@@ -103,10 +103,19 @@ RANKING_NOTE = (
 KGCN = {**BATCH, "batch_size": 4096, "neighbours": 4, "hops": 1, "reduce": "mean", "warm_only": False}
 CKE = {**BATCH, "knowledge_batch_size": 2048, "sample_by": "interaction", "warm_only": False}
 LIGHT = {**BATCH, "n_layers": 2, "sample_by": "interaction"}
-KGIN = {**BATCH, "n_intents": 4, "n_layers": 2, "message_dropout": 0.0, "warm_only": False}
+KGIN = {
+    **BATCH,
+    "n_intents": 4,
+    "n_layers": 2,
+    "message_dropout": 0.0,
+    "interaction_dropout": 0.0,
+    "inverse": False,
+    "independence": "cosine",
+    "warm_only": False,
+}
 KGIN_NOTE = (
-    "RecBole's KGIN calls torch_scatter, in whose place a shim over torch's index_add was put. "
-    "RecBole's graph has each triple in one direction."
+    "RecBole's KGIN calls torch_scatter, in whose place a shim over torch's index_add was put. Both have each "
+    "triple in one direction, half of them in each step, and all interactions."
 )
 BPR = {**BATCH, "sample_by": "interaction"}
 MEASUREMENTS = {
