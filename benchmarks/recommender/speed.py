@@ -114,7 +114,7 @@ KGIN = {
     "warm_only": False,
 }
 KGIN_NOTE = (
-    "RecBole's KGIN calls torch_scatter, in whose place a shim over torch's index_add was put. Both have each "
+    "RecBole's KGIN calls torch_scatter, in whose place a shim over torch's index_add was put. Both have a "
     "triple in one direction, half of them in each step, and all interactions."
 )
 BPR = {**BATCH, "sample_by": "interaction"}
