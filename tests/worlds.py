@@ -169,7 +169,7 @@ def _interactions(train: list[tuple[int, int]]) -> Interactions:
 
 
 def rated_pairs(world: World, seed: int, n_positive: int = N_TRAIN) -> Interactions:
-    """``n_positive`` training pairs of each user, rated 5, and as many warm items that it dislikes, rated 1."""
+    """``n_positive`` training pairs of each user, rated 5, and as many disliked warm items, rated 1."""
     rng = np.random.default_rng(1000 + seed)
     train = world.split.train
     warm = train.popularity > 0
