@@ -30,10 +30,14 @@ from benchmarks.films_corpus import ROOT, data_folder
 from benchmarks.films_recommending import interval_text
 from benchmarks.machine import describe_machine, table, timed
 from benchmarks.recommender.datasets import load, prepare
+from language.encoder import CachedEncoder, SentenceEncoder
 from recommender.data import Interactions
 from recommender.evaluate import evaluate
+from recommender.knowledge_text import mean_vectors
 from recommender.metrics import Values, ndcg, paired_difference, recall
+from recommender.models.base import SideData
 from recommender.models.registry import MODELS
+from recommender.readers import read_interactions
 from recommender.search import search, space_of
 from recommender.splits import Split
 from recommender.training import Options, train
@@ -55,6 +59,8 @@ KNOWLEDGE = (
     "akupm",
     "rulerec",
 )
+WITH_MORE = ("hetemf", "semrec", "shine", "ksr", "eium", "dkn", "kar")
+"""Models that need ratings, times or texts, which only MovieLens has: titles and genres are its texts."""
 PEERS = {
     "bpr": "BPR",
     "lightgcn": "LightGCN",
@@ -84,6 +90,7 @@ SAME: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "kgcn": ({"batch_size": 2048, "dim": 16}, {"embedding_size": 16}),
     "ripplenet": ({"batch_size": 2048, "dim": 16}, {"embedding_size": 16}),
+    "kar": ({"backbone": "deepfm"}, {}),
 }
 """Settings beside the defaults, ours and RecBole's: batches of RecBole's size, drawn as it draws them, each
 interaction once; its depth for KGAT and KGIN; its dropout, direction of triples, measure of independence and
@@ -97,17 +104,20 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--peer-python", type=Path)
     parser.add_argument("--datasets", nargs="*", default=["music", "movielens"])
-    parser.add_argument("--models", nargs="*", default=[*BASELINES, *KNOWLEDGE])
+    parser.add_argument("--models", nargs="*", default=[*BASELINES, *KNOWLEDGE, *WITH_MORE])
     parser.add_argument("--side", choices=["both", "ours", "peer", "none"], default="both")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     asked.work.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {}
     for name in asked.datasets:
-        folder = prepare(name, data_folder(asked.data), asked.work)
+        data = data_folder(asked.data)
+        folder = prepare(name, data, asked.work)
         for model in asked.models:
+            if model in WITH_MORE and name != "movielens":
+                continue
             if asked.side in ("both", "ours") and model in MODELS:
-                _ours(folder, name, model, asked.work)
+                _ours(folder, name, model, asked.work, data)
             if asked.side in ("both", "peer") and model in PEERS and asked.peer_python is not None:
                 _peer(folder, name, model, asked.work, asked.peer_python)
         found[name] = _compare(folder, name, asked.work)
@@ -124,28 +134,31 @@ def main() -> None:
         RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _ours(folder: Path, dataset: str, model: str, work: Path) -> None:
+def _ours(folder: Path, dataset: str, model: str, work: Path, data: Path) -> None:
     path = work / f"{dataset} {model}.json"
     if path.is_file():
         return
     entry = MODELS[model]
-    split, graph = load(folder, with_graph=entry.needs_graph)
+    split, graph = load(folder, with_graph=entry.needs_graph or entry.uses_graph)
+    side = None
+    if model in WITH_MORE:
+        split, side = _with_more(split, data / "rec" / "ml-100k", work)
     options = Options(EPOCHS, EVERY, PATIENCE, seed=SEED, device="cpu")
     fixed, spent, best = dict(SAME.get(model, ({}, {}))[0]), dict[str, Any](), None
     with timed(spent):
         if entry.by_gradient:
             for rate in RATES:
                 settings = {**fixed, "learning_rate": rate}
-                trained = train(model, split, graph, model_options=settings, options=options)
+                trained = train(model, split, graph, side=side, model_options=settings, options=options)
                 print(f"  {dataset} {model} {rate}: {trained.best_validation}", file=sys.stderr, flush=True)
                 if best is None or (trained.best_validation or 0) > (best.best_validation or 0):
                     best = trained
         else:
             if model != "popularity":
                 space_of(model)
-                trials = search(model, split, graph, n_trials=2 * len(RATES), options=options)
+                trials = search(model, split, graph, n_trials=2 * len(RATES), side=side, options=options)
                 fixed = dict(trials[0].settings)
-            best = train(model, split, graph, model_options=fixed, options=options)
+            best = train(model, split, graph, side=side, model_options=fixed, options=options)
     assert best is not None
     ranking = evaluate(best.model, split.test, seen=[split.train, split.validation], seed=SEED)
     users, items = split.train.user_ids, split.train.item_ids
@@ -156,6 +169,25 @@ def _ours(folder: Path, dataset: str, model: str, work: Path) -> None:
     rate = getattr(best.config, "learning_rate", None)
     kept = {"rate": rate, "settings": fixed, "best_epoch": best.best_epoch, **spent}
     path.write_text(json.dumps({**kept, "lists": lists}), encoding="utf-8")
+
+
+def _with_more(split: Split, folder: Path, work: Path) -> tuple[Split, SideData]:
+    """The same split with times, and the ratings, texts and their vectors beside it."""
+    rated = read_interactions(folder / "ml-100k.inter", catalogue=split.train.item_ids)
+    rated = rated.over(split.train.user_ids, split.train.item_ids)
+    assert rated.time is not None
+    place = [np.searchsorted(rated.keys, part.keys) for part in (split.train, split.validation, split.test)]
+    timed_split = Split(*(rated.select(rows) for rows in place))
+    lines = (folder / "ml-100k.item").read_text(encoding="utf-8").splitlines()[1:]
+    said = {fields[0]: f"{fields[1]}, {fields[3]}" for fields in (line.split("\t") for line in lines)}
+    texts = tuple(said.get(item, "") for item in split.train.item_ids)
+    encoder = CachedEncoder(SentenceEncoder(device="cpu"), work / "vectors")
+    try:
+        vectors = np.asarray(encoder.encode(list(texts)), dtype=np.float32)
+    finally:
+        encoder.close()
+    users = mean_vectors(vectors, timed_split.train)
+    return timed_split, SideData(rated, item_texts=texts, item_vectors=vectors, user_vectors=users)
 
 
 def _peer(folder: Path, dataset: str, model: str, work: Path, python: Path) -> None:
