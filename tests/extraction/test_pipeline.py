@@ -1,10 +1,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -225,20 +222,30 @@ def test_a_spent_budget_ends_the_run_and_keeps_what_was_done(ledger: Ledger, tmp
     assert run_ingest([path], ledger=ledger, extractor=WordExtractor()).stored == 90
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as a terminal's program has it, whatever ran in this process before."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_commits_what_is_done_and_reports(ledger: Ledger, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(f'{{"text": "Ada met Bob {n}."}}\n' for n in range(1000, 9000)), encoding="utf-8")
+    pressed = []
 
-    def interrupt() -> None:
-        time.sleep(0.3)
-        os.kill(os.getpid(), signal.SIGINT)
+    def press(report: IngestReport) -> None:
+        if report.stored and not pressed:
+            pressed.append(report.stored)
+            signal.raise_signal(signal.SIGINT)
 
-    threading.Thread(target=interrupt).start()
     with pytest.raises(IngestInterrupted) as caught:
-        run_ingest([path], ledger=ledger, extractor=WordExtractor(seconds=0.001))
+        run_ingest([path], ledger=ledger, extractor=WordExtractor(seconds=0.001), progress=press)
     report = caught.value.report
     assert report.interrupted
-    assert 0 < report.stored == ledger.statistics().documents < 8000
+    assert 0 < pressed[0] <= report.stored == ledger.statistics().documents < 8000
 
 
 def test_progress_is_shown_and_ends_complete(ledger: Ledger, folder: Path) -> None:
