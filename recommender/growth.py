@@ -24,6 +24,7 @@ from recommender.data import Floats, Interactions, Ints
 from recommender.graph import JointGraph
 from recommender.models.attributemap import Config, fit_ridge, item_features
 from recommender.models.base import SideData
+from recommender.models.linear import interaction_matrix
 from recommender.packing import DescribedGraph, explanation_graph, name_items
 
 UNSEEN_WEIGHT = 0.1
@@ -87,7 +88,7 @@ def grow(bundle: Bundle, interactions: Interactions, graph: JointGraph, snapshot
     item_place = _places(bundle.item_ids, interactions.item_ids, "item")
     user_place = _places(bundle.user_ids, interactions.user_ids, "user")
     items, known, bare = _grown_items(bundle, graph, item_place)
-    before, after = _histories(bundle, interactions, user_place, item_place), _matrix(interactions)
+    before, after = _histories(bundle, interactions, user_place, item_place), interaction_matrix(interactions)
     changed = np.flatnonzero(np.diff((after - before).tocsr().indptr))
     users = np.zeros((interactions.n_users, items.shape[1]), dtype=np.float32)
     users[user_place] = bundle.user_vectors
@@ -154,12 +155,6 @@ def _places(old: Any, new: tuple[str, ...], what: str) -> Ints:
             hint="Growing adds only. Train again to forget.",
         )
     return np.asarray([place[identity] for identity in old], dtype=np.int64)
-
-
-def _matrix(interactions: Interactions) -> Any:
-    indptr, items = interactions.by_user()
-    shape = (interactions.n_users, interactions.n_items)
-    return sparse.csr_matrix((np.ones(len(items)), items, indptr), shape=shape)
 
 
 def _histories(bundle: Bundle, interactions: Interactions, user_place: Ints, item_place: Ints) -> Any:

@@ -100,7 +100,7 @@ def measure(request):
     torch.set_num_threads(1)
     import_mb = peak_mb()
     started = time.process_time()
-    trainer, train, test = prepare(request)
+    trainer, train, _, test = prepare(request)
     data = train._dataset if request["needs_graph"] else train.dataset
     answer = {
         "tool": "RecBole " + version("recbole"),
@@ -146,6 +146,7 @@ SETTINGS = (
 
 
 def prepare(request):
+    """RecBole's trainer and its three loaders; ``options`` of the request stand over those here."""
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation
     from recbole.utils import get_model, get_trainer, init_seed
@@ -168,10 +169,10 @@ def prepare(request):
     config = Config(model=request["model"], dataset=folder.name, config_dict=options)
     init_seed(config["seed"], config["reproducibility"])
     dataset = create_dataset(config)
-    train, _, test = data_preparation(config, dataset)
+    train, valid, test = data_preparation(config, dataset)
     init_seed(config["seed"], config["reproducibility"])
     model = get_model(config["model"])(config, train._dataset)
-    return get_trainer(config["MODEL_TYPE"], config["model"])(config, model), train, test
+    return get_trainer(config["MODEL_TYPE"], config["model"])(config, model), train, valid, test
 
 
 def rank(trainer, test):

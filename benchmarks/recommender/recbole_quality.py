@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from recbole_peer import fill_gaps
+from recbole_peer import fill_gaps, prepare
 
 
 def main() -> None:
@@ -50,43 +50,23 @@ def best_of(request):
 
 
 def one(request, options):
-    from recbole.config import Config
-    from recbole.data import create_dataset, data_preparation
-    from recbole.utils import get_model, get_trainer, init_seed
     from recbole.utils.case_study import full_sort_topk
 
-    folder = Path(request["folder"])
-    columns = {"inter": ["user_id", "item_id"]}
-    if request["needs_graph"]:
-        columns |= {"kg": ["head_id", "relation_id", "tail_id"], "link": ["item_id", "entity_id"]}
     given = {
-        "data_path": str(folder.parent),
-        "benchmark_filename": ["train", "valid", "test"],
-        "load_col": columns,
-        "use_gpu": False,
-        "show_progress": False,
-        "state": "ERROR",
-        "topk": [20],
         "metrics": ["NDCG", "Recall"],
-        "valid_metric": "NDCG@20",
         "epochs": request["epochs"],
         "eval_step": request["every"],
         "stopping_step": request["patience"],
         **options,
     }
-    config = Config(model=request["model"], dataset=folder.name, config_dict=given)
-    init_seed(config["seed"], config["reproducibility"])
-    dataset = create_dataset(config)
-    train, valid, test = data_preparation(config, dataset)
-    init_seed(config["seed"], config["reproducibility"])
-    model = get_model(config["model"])(config, train._dataset)
-    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    trainer, train, valid, test = prepare({**request, "options": given})
+    dataset = train._dataset
     validation, _ = trainer.fit(train, valid, show_progress=False)
     trainer.evaluate(test, load_best_model=True, show_progress=False)  # loads the best epoch
     lists = {}
     for start in range(0, len(test.uid_list), 256):
         users = test.uid_list[start : start + 256].numpy()
-        _, items = full_sort_topk(users, trainer.model, test, 20, config["device"])
+        _, items = full_sort_topk(users, trainer.model, test, 20, trainer.config["device"])
         names = dataset.id2token("item_id", items.cpu().numpy())
         lists.update(zip(dataset.id2token("user_id", users).tolist(), names.tolist(), strict=True))
     return float(validation), lists

@@ -112,12 +112,11 @@ def fit_ridge(features: Any, targets: Any, strength: float) -> Any:
 
 def _entity_features(graph: JointGraph, config: Config) -> Any:
     """Which entities are around each item: [n_items, n_entities]."""
-    known = graph.triple >= 0
-    head, tail = graph.head[known] - graph.n_users, graph.tail[known] - graph.n_users
-    shape = (graph.n_entities, graph.n_entities)
-    beside = sparse.csr_matrix((np.ones(len(head)), (head, tail)), shape=shape)
-    reached = beside[: graph.n_items]
-    total = (reached > 0).astype(np.float64)
+    reached = total = graph.item_entities()
+    if config.hops > 1:
+        known = graph.triple >= 0
+        cells = (graph.head[known] - graph.n_users, graph.tail[known] - graph.n_users)
+        beside = sparse.csr_matrix((np.ones(int(known.sum())), cells), (graph.n_entities, graph.n_entities))
     for hop in range(1, config.hops):
         reached = (reached @ beside > 0).astype(np.float64)
         total = total + config.decay**hop * (reached - reached.multiply(total > 0))
