@@ -7,7 +7,7 @@ epoch, counts as ``n`` epochs: with as many epochs, as many pairs are drawn as o
 of the steps. Only the first worker validates, records and writes; it tells the others when to stop.
 
 Three ways to have workers: :func:`train_on_workers` starts them on this machine; under ``torchrun`` a script
-calls ``train(..., workers=join())``; :func:`ray_trainer` hands the training to Ray Train.
+trains inside ``with join() as workers``; :func:`ray_trainer` hands the training to Ray Train.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.distributed.nn.functional  # keeps any group made before its import, and the group its threads
 from torch import distributed
 
 from kg.errors import ConfigurationError, TrainingError, UsageError
@@ -35,21 +36,24 @@ if TYPE_CHECKING:
     from recommender.splits import Split
 
 
-def join() -> Workers:
+@contextmanager
+def join() -> Iterator[Workers]:
     """Join the workers that ``torchrun`` or Ray started: NCCL where there is a CUDA device, else Gloo.
 
-    Raises :class:`~kg.errors.UsageError` where nobody started any.
+    A group made here is left at the end; one that Ray made is Ray's. Raises
+    :class:`~kg.errors.UsageError` where nobody started any.
     """
-    if not distributed.is_initialized():
-        if "RANK" not in os.environ:
-            raise UsageError(
-                "this process is no worker of a group.",
-                hint="Start it by torchrun --nproc-per-node N SCRIPT, or use train_on_workers.",
-            )
-        if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    return Workers(distributed.get_rank(), distributed.get_world_size())
+    if distributed.is_initialized():
+        yield Workers(distributed.get_rank(), distributed.get_world_size())
+        return
+    if "RANK" not in os.environ:
+        raise UsageError(
+            "this process is no worker of a group.",
+            hint="Start it by torchrun --nproc-per-node N SCRIPT, or use train_on_workers.",
+        )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with _group(device, int(os.environ.get("LOCAL_RANK", "0"))) as workers:
+        yield workers
 
 
 def train_on_workers(
@@ -98,12 +102,17 @@ def train_on_workers(
 @contextmanager
 def joined(rank: int, size: int, meeting: str, device: torch.device) -> Iterator[Workers]:
     """Meet the other workers at a URL, and part again."""
+    with _group(device, rank, init_method=meeting, rank=rank, world_size=size) as workers:
+        yield workers
+
+
+@contextmanager
+def _group(device: torch.device, local_rank: int, **meeting: Any) -> Iterator[Workers]:
     if device.type == "cuda":
-        torch.cuda.set_device(rank)
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    distributed.init_process_group(backend, init_method=meeting, rank=rank, world_size=size)
+        torch.cuda.set_device(local_rank)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", **meeting)
     try:
-        yield Workers(rank, size)
+        yield Workers(distributed.get_rank(), distributed.get_world_size())
     finally:
         distributed.destroy_process_group()
 
@@ -136,7 +145,8 @@ class _RayRun:
         self._name, self._split, self._graph, self._how = name, split, graph, how
 
     def __call__(self) -> None:
-        trained = train(self._name, self._split, self._graph, workers=join(), **self._how)
+        with join() as workers:
+            trained = train(self._name, self._split, self._graph, workers=workers, **self._how)
         found = {
             "best_epoch": trained.best_epoch,
             "best_validation": trained.best_validation,

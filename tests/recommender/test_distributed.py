@@ -162,7 +162,7 @@ def test_wrong_numbers_and_places() -> None:
     with pytest.raises(UsageError, match="there cannot be 0 workers"):
         train_on_workers(0, "bpr", split)
     with pytest.raises(UsageError, match="no worker of a group"):
-        join()
+        join().__enter__()
 
 
 class _Apart(Workers):
@@ -186,9 +186,13 @@ from tests.recommender.tiny import tiny
 
 split, graph, side = tiny()
 options = Options(epochs=4, evaluate_every=2, device="cpu")
-workers = join()
-found = train("bpr", split, graph, side=side, options=options, workers=workers, run_folder=Path(sys.argv[1]))
-Path(sys.argv[1], f"{workers.rank}-of-{workers.size}").write_text(repr(found.model.users.tolist()))
+folder = Path(sys.argv[1])
+with join() as workers:
+    found = train("bpr", split, graph, side=side, options=options, workers=workers, run_folder=folder)
+Path(folder, f"{workers.rank}-of-{workers.size}").write_text(repr(found.model.users.tolist()))
+names = [comm.read_text() for comm in Path("/proc/self/task").glob("*/comm")]
+left = [name for name in names if "gloo" in name]
+assert not left, f"threads that may abort the process at its end: {left}"
 """
 
 
