@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from kg.errors import InputError, UsageError
 
 Ints = NDArray[np.int64]
+Indices = NDArray[np.integer]
+"""Ids or positions in 32 or 64 bits; in 32 where there is one for each edge of a large graph."""
 Floats = NDArray[np.float32]
 
 

@@ -40,12 +40,37 @@ class KnowledgeGraph(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class KnowledgeView:
+    """The knowledge of a joint graph without its users and interactions, sorted by head (CSR).
+
+    Entity ``e`` is node ``n_users + e`` of the joint graph, so item ``i`` is entity ``i``; relations keep
+    their numbers, inverses included. ``edge`` is each triple's position in the joint graph.
+
+    *Shape:* ``indptr`` [n_entities + 1]; ``head``, ``relation``, ``tail``, ``edge`` [n_triples].
+    """
+
+    n_entities: int
+    n_relations: int
+    indptr: Ints
+    head: Ints
+    relation: Ints
+    tail: Ints
+    edge: Ints
+
+    @property
+    def triples(self) -> Ints:
+        """Head, relation, tail: [n_triples, 3]."""
+        return np.stack([self.head, self.relation, self.tail], axis=1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class JointGraph:
     """The collaborative knowledge graph.
 
     *Shape:* ``indptr`` [n_nodes + 1]; ``tail``, ``relation``, ``triple`` [n_edges]; ``entity``
     [n_entities]. ``triple`` is the row of the snapshot an edge comes from, -1 for an interaction.
     ``entity`` is the snapshot's dense id behind an entity node, -1 for an item without a linked entity.
+    What there is one of for each edge has 32 bits: take :attr:`head` or :meth:`knowledge` to count with.
     """
 
     n_users: int
@@ -53,8 +78,8 @@ class JointGraph:
     n_entities: int
     n_relations: int
     indptr: Ints
-    tail: Ints
-    relation: Ints
+    tail: NDArray[np.int32]
+    relation: NDArray[np.int32]
     triple: NDArray[np.int32]
     entity: Ints
     n_within: tuple[int, ...]
@@ -146,8 +171,8 @@ class JointGraph:
             len(nodes.entity),
             n_relations,
             indptr,
-            tail[order],
-            relation[order],
+            tail[order].astype(np.int32),
+            relation[order].astype(np.int32),
             triple[order].astype(np.int32),
             nodes.entity,
             tuple(n_users + n for n in nodes.n_within),
@@ -158,13 +183,24 @@ class JointGraph:
         chosen = self.relation == 2 * self.n_relations
         return self.head[chosen], self.tail[chosen] - self.n_users
 
+    def knowledge(self, *, inverse: bool) -> KnowledgeView:
+        """The triples as given, and with ``inverse`` each one backwards too."""
+        n_relations = self.n_relations * (2 if inverse else 1)
+        edge = np.flatnonzero(self.relation < n_relations)
+        head = self.head[edge] - self.n_users
+        counts = np.bincount(head, minlength=self.n_entities)
+        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        tail = self.tail[edge].astype(np.int64) - self.n_users
+        return KnowledgeView(
+            self.n_entities, n_relations, indptr, head, self.relation[edge].astype(np.int64), tail, edge
+        )
+
     def item_entities(self) -> Any:
         """Which entities each item has a fact with, either way: scipy CSR of ones, [n_items, n_entities]."""
-        last = int(self.indptr[self.n_users + self.n_items])
-        first = int(self.indptr[self.n_users])
-        known = first + np.flatnonzero(self.triple[first:last] >= 0)
-        cells = (self.head[known] - self.n_users, self.tail[known] - self.n_users)
-        beside = sparse.csr_matrix((np.ones(len(known)), cells), shape=(self.n_items, self.n_entities))
+        known = self.knowledge(inverse=True)
+        of_items = slice(int(known.indptr[self.n_items]))
+        cells = (known.head[of_items], known.tail[of_items])
+        beside = sparse.csr_matrix((np.ones(len(cells[0])), cells), shape=(self.n_items, self.n_entities))
         beside.data[:] = 1
         return beside
 

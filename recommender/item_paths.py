@@ -192,11 +192,9 @@ class _Search:
     """Grows the walks of a chunk of items edge by edge."""
 
     def __init__(self, graph: JointGraph, max_length: int, per_item: int) -> None:
-        first = graph.indptr[graph.n_users]
-        kept = np.flatnonzero(graph.relation[first:] < 2 * graph.n_relations) + first
-        head = graph.head[kept] - graph.n_users
-        self._tail, self._relation = graph.tail[kept] - graph.n_users, graph.relation[kept]
-        self._indptr = _indptr(head, graph.n_entities)
+        known = graph.knowledge(inverse=True)
+        head, self._tail, self._relation = known.head, known.tail, known.relation
+        self._indptr = known.indptr
         self._chance = 1.0 / np.maximum(np.diff(self._indptr), 1)
         self._to_items = np.flatnonzero(self._tail < graph.n_items)
         self._to_items_indptr = _indptr(head[self._to_items], graph.n_entities)

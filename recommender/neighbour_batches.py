@@ -47,7 +47,7 @@ class SampledPropagation(Propagation):
         rows = nodes
         for number in reversed(range(self._n_layers)):
             indptr, edges, scale = sample_edges(self._indptr, rows, self._fan_out, self._generator)
-            columns, own, wanted, n_below = self._tail[edges], rows, nodes, self._n_nodes
+            columns, own, wanted, n_below = self._tail[edges].long(), rows, nodes, self._n_nodes
             if number > 0:
                 below = torch.unique(torch.cat([rows, columns]))
                 own, wanted, columns = (torch.searchsorted(below, part) for part in (rows, nodes, columns))
@@ -95,7 +95,7 @@ def neighbour_loader(
     relation = torch.from_numpy(graph.relation)
 
     def with_relations(batch: Any) -> Any:
-        batch.relation = relation[batch.e_id]
+        batch.relation = relation[batch.e_id].long()
         return batch
 
     return _torch_geometric("torch_geometric.loader").NodeLoader(
@@ -127,14 +127,14 @@ class _Sampler:
             starts, chosen, _ = sample_edges(self._indptr, frontier, fan_out, self._generator)
             heads.append(frontier.repeat_interleave(torch.diff(starts)))
             edges.append(chosen)
-            met = torch.unique(self._tail[chosen])
+            met = torch.unique(self._tail[chosen]).long()
             frontier = met[~torch.isin(met, known)]
             known = torch.cat([known, frontier])
         edge = torch.cat(edges)
         order = torch.argsort(known)
         head, tail = (
             order[torch.searchsorted(known, part, sorter=order)]
-            for part in (torch.cat(heads), self._tail[edge])
+            for part in (torch.cat(heads), self._tail[edge].long())
         )
         return self._output(known, head, tail, edge, metadata=(asked.input_id, asked.time))
 

@@ -43,10 +43,10 @@ class NeighbourTable:
         cls, graph: JointGraph, k: int, rng: np.random.Generator, *, with_replacement: bool = False
     ) -> NeighbourTable:
         """Draw ``k`` columns; the same ``rng`` gives the same table."""
-        head, tail, relation = _knowledge_edges(graph)
+        known = graph.knowledge(inverse=True)
+        head, tail, relation = known.head, known.tail, known.relation
         n = graph.n_entities
-        degree = np.bincount(head, minlength=n)
-        first = np.concatenate([[0], np.cumsum(degree)[:-1]]).astype(np.int64)
+        degree, first = np.diff(known.indptr), known.indptr[:-1]
         padding = 2 * graph.n_relations
         near = np.repeat(np.arange(n, dtype=np.int64)[:, None], k, axis=1)
         kind = np.full((n, k), padding, dtype=np.int64)
@@ -58,16 +58,6 @@ class NeighbourTable:
             drawn = first[short, None] + (rng.random((len(short), k)) * degree[short, None]).astype(np.int64)
             near[short], kind[short], mask[short] = tail[drawn], relation[drawn], True
         return cls(near, kind, mask, padding + 1)
-
-
-def _knowledge_edges(graph: JointGraph) -> tuple[Ints, Ints, Ints]:
-    """Head, tail and relation of every edge that is no interaction, by entity and sorted by head."""
-    start = graph.indptr[graph.n_users]
-    relation = graph.relation[start:]
-    chosen = relation < 2 * graph.n_relations
-    degree = np.diff(graph.indptr[graph.n_users :])
-    head = np.repeat(np.arange(graph.n_entities, dtype=np.int64), degree)
-    return head[chosen], graph.tail[start:][chosen] - graph.n_users, relation[chosen]
 
 
 def _at_most(k: int, head: Ints, degree: Ints, first: Ints, rng: np.random.Generator) -> Ints:

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from recommender.bundle import Bundle, ExplanationGraph, ItemRows
 from recommender.data import Floats, Interactions, Ints
-from recommender.graph import JointGraph, KnowledgeGraph
+from recommender.graph import JointGraph, KnowledgeGraph, KnowledgeView
 from recommender.index import top_k
 from recommender.models.base import Recommender
 from recommender.models.linear import LinearRecommender
@@ -148,20 +148,17 @@ def explanation_graph(
 
     ``own`` is what the edges of the joint graph weigh to the model, [n_edges]; all alike where not given.
     """
-    chosen = np.flatnonzero(graph.triple >= 0)
-    head = graph.head[chosen] - graph.n_users
-    tail = graph.tail[chosen] - graph.n_users
-    triple = graph.triple[chosen]
+    known = graph.knowledge(inverse=True)
+    head, triple = known.head, graph.triple[known.edge]
     rows, edge = np.unique(triple, return_inverse=True)
-    degree = np.bincount(head, minlength=graph.n_entities)
-    strength = np.ones(len(chosen)) if own is None else own[chosen].astype(np.float64)
+    strength = np.ones(len(head)) if own is None else own[known.edge].astype(np.float64)
     strength /= np.maximum(np.bincount(head, strength, minlength=graph.n_entities), 1e-30)[head]
-    weight = np.sqrt(strength * strength[_reverse(graph, chosen)]) * snapshot.confidence[triple]
+    weight = np.sqrt(strength * strength[_reverse(known)]) * snapshot.confidence[triple]
     entities = graph.entity[graph.n_items :]
     return ExplanationGraph(
-        np.concatenate([[0], np.cumsum(degree)]).astype(np.int64),
-        tail,
-        graph.relation[chosen],
+        known.indptr,
+        known.tail,
+        known.relation,
         edge.astype(np.int64),
         weight.astype(np.float32),
         [*item_names, *(snapshot.entity_names[entity] for entity in entities)],
@@ -174,18 +171,16 @@ def explanation_graph(
     )
 
 
-def _reverse(graph: JointGraph, chosen: Ints) -> Ints:
-    """For each knowledge edge the position (within ``chosen``) of the same fact walked the other way.
+def _reverse(known: KnowledgeView) -> Ints:
+    """For each edge the position of the same fact walked the other way: [n_triples].
 
     Why: a model's weight of an edge is relative to the other edges out of its head. The mean of both
     directions (geometric) keeps a hub weak, from whichever side it is reached.
     """
-    head, tail, relation = graph.head[chosen], graph.tail[chosen], graph.relation[chosen]
-    inverse = np.where(
-        relation < graph.n_relations, relation + graph.n_relations, relation - graph.n_relations
-    )
-    n, r = graph.n_nodes, graph.n_all_relations
-    place: Ints = np.searchsorted((head * r + relation) * n + tail, (tail * r + inverse) * n + head)
+    r, n, half = known.n_relations, known.n_entities, known.n_relations // 2
+    inverse = np.where(known.relation < half, known.relation + half, known.relation - half)
+    there = (known.head * r + known.relation) * n + known.tail
+    place: Ints = np.searchsorted(there, (known.tail * r + inverse) * n + known.head)
     return place
 
 

@@ -17,37 +17,7 @@ from numpy.typing import NDArray
 
 from kg.errors import UsageError
 from recommender.data import Interactions, Ints
-from recommender.graph import JointGraph
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class KnowledgeView:
-    """The knowledge of a joint graph without its users and interactions, sorted by head (CSR).
-
-    Entity ``e`` is node ``n_users + e`` of the joint graph, so item ``i`` is entity ``i``; relations keep
-    their numbers, inverses included. ``edge`` is each triple's position in the joint graph.
-
-    *Shape:* ``indptr`` [n_entities + 1]; ``head``, ``relation``, ``tail``, ``edge`` [n_triples].
-    """
-
-    n_entities: int
-    n_relations: int
-    indptr: Ints
-    head: Ints
-    relation: Ints
-    tail: Ints
-    edge: Ints
-
-    @classmethod
-    def of(cls, graph: JointGraph, *, inverse: bool) -> KnowledgeView:
-        """The triples as given, and with ``inverse`` each one backwards too."""
-        n_relations = graph.n_relations * (2 if inverse else 1)
-        edge = np.flatnonzero((graph.triple >= 0) & (graph.relation < n_relations))
-        head = graph.head[edge] - graph.n_users
-        counts = np.bincount(head, minlength=graph.n_entities)
-        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        tail = graph.tail[edge] - graph.n_users
-        return cls(graph.n_entities, n_relations, indptr, head, graph.relation[edge], tail, edge)
+from recommender.graph import KnowledgeView
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -114,9 +114,9 @@ def _entity_features(graph: JointGraph, config: Config) -> Any:
     """Which entities are around each item: [n_items, n_entities]."""
     reached = total = graph.item_entities()
     if config.hops > 1:
-        known = graph.triple >= 0
-        cells = (graph.head[known] - graph.n_users, graph.tail[known] - graph.n_users)
-        beside = sparse.csr_matrix((np.ones(int(known.sum())), cells), (graph.n_entities, graph.n_entities))
+        known = graph.knowledge(inverse=True)
+        cells = (known.head, known.tail)
+        beside = sparse.csr_matrix((np.ones(len(known.head)), cells), (graph.n_entities, graph.n_entities))
     for hop in range(1, config.hops):
         reached = (reached @ beside > 0).astype(np.float64)
         total = total + config.decay**hop * (reached - reached.multiply(total > 0))

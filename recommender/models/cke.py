@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from kg.errors import UsageError
 from recommender.corruption import TripleCorrupter
-from recommender.data import Floats, Ints
+from recommender.data import Floats, Indices, Ints
 from recommender.graph import JointGraph
 from recommender.models.base import TrainingData
 from recommender.models.gradient import VectorRecommender, ranking_loss, squared_norm, xavier
@@ -93,7 +93,7 @@ class Cke(VectorRecommender):
             part = (triples[parts[number]], false_tails[parts[number]]) if parts else (nothing, nothing)
             yield "ranking", self.loss(user[rows], positive[rows], negative[rows], *part)
 
-    def loss(self, user: Ints, positive: Ints, negative: Ints, triples: Ints, false_tails: Ints) -> Tensor:
+    def loss(self, user: Ints, positive: Ints, negative: Ints, triples: Ints, false_tails: Indices) -> Tensor:
         """Both parts of one batch, each of its own length: []; without triples the ranking part alone.
 
         Entities are gathered once for both: the gradient of their table is then made once.
@@ -111,7 +111,7 @@ class Cke(VectorRecommender):
         items = np.concatenate([positive, negative])
         return self._ranking(user, items, self._entity_rows(items))
 
-    def knowledge_loss(self, triples: Ints, false_tails: Ints) -> Tensor:
+    def knowledge_loss(self, triples: Ints, false_tails: Indices) -> Tensor:
         """The knowledge part: TransR of triples, by position, against the same with ``false_tails``.
 
         *Shape:* [batch] positions, [batch] entities -> [].
@@ -135,7 +135,7 @@ class Cke(VectorRecommender):
         )
         return terms.loss + self.config.knowledge_penalty * terms.squares
 
-    def _nodes(self, triples: Ints, false_tails: Ints) -> Ints:
+    def _nodes(self, triples: Ints, false_tails: Indices) -> Ints:
         """Heads, tails and false tails: [3 * batch]."""
         known = self._triples
         return np.concatenate([known.heads[triples], known.tails[triples], false_tails]).astype(np.int64)
@@ -153,12 +153,12 @@ class Cke(VectorRecommender):
             return found
         return found + functional.embedding(items, self._texts) @ self.text_map
 
-    def _knowledge_epoch(self, rng: np.random.Generator, n_rows: int) -> tuple[Ints, Ints]:
+    def _knowledge_epoch(self, rng: np.random.Generator, n_rows: int) -> tuple[Ints, Indices]:
         """As many triples as an epoch takes, each in turn in random order, with a false tail each."""
         if not len(self._triples) or self.config.knowledge_weight == 0:
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
         rounds = -(-n_rows // len(self._triples))
-        chosen = np.concatenate([rng.permutation(len(self._triples)) for _ in range(rounds)])[:n_rows]
+        chosen: Ints = np.concatenate([rng.permutation(len(self._triples)) for _ in range(rounds)])[:n_rows]
         return chosen, self._triples.false_tails(chosen, rng)
 
 

@@ -243,10 +243,7 @@ class _Texts:
 
 def _entity_table(graph: JointGraph, nodes: Ints, config: Config, generator: torch.Generator) -> Floats:
     """TransE vectors of ``nodes``, and of their contexts: [1 + n_nodes, 1 or 2, entity_dim], row 0 zero."""
-    known = graph.relation < graph.n_relations
-    triples = np.stack(
-        [graph.head[known] - graph.n_users, graph.relation[known], graph.tail[known] - graph.n_users], axis=1
-    )
+    triples = graph.knowledge(inverse=False).triples
     seed = int(torch.randint(2**31, (1,), generator=generator, device=generator.device))
     vectors = train_transe(
         triples,
@@ -266,8 +263,7 @@ def _entity_table(graph: JointGraph, nodes: Ints, config: Config, generator: tor
 
 def _contexts(graph: JointGraph, vectors: Floats) -> Floats:
     """The mean of the vectors of each entity's neighbours, zero where it has none: [n_entities, dim]."""
-    between = graph.relation < 2 * graph.n_relations
-    head, tail = graph.head[between] - graph.n_users, graph.tail[between] - graph.n_users
-    share = (1 / np.maximum(1, np.bincount(head, minlength=len(vectors))))[head].astype(np.float32)
-    means: Floats = sparse.csr_matrix((share, (head, tail)), shape=(len(vectors),) * 2) @ vectors
+    known = graph.knowledge(inverse=True)
+    share = (1 / np.maximum(1, np.diff(known.indptr)))[known.head].astype(np.float32)
+    means: Floats = sparse.csr_matrix((share, known.tail, known.indptr), shape=(len(vectors),) * 2) @ vectors
     return means

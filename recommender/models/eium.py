@@ -86,9 +86,7 @@ class Eium(GradientRecommender):
         self._n_had = (self._histories != PAD).sum(axis=1)
         self._sampler = PairSampler(data.train, sample_by="user", warm_only=config.warm_only)
         self.paths = ItemPaths.of(graph, max_length=config.max_length, per_item=config.paths_per_item)
-        known = (graph.triple >= 0) & (graph.relation < graph.n_relations)
-        self._triples = np.stack([graph.head[known], graph.relation[known], graph.tail[known]], axis=1)
-        self._triples[:, [0, 2]] -= graph.n_users
+        self._triples = graph.knowledge(inverse=False).triples
         dim = config.dim
         self.entities = xavier(generator, graph.n_entities, dim)
         self.reader = PathAttention(2 * graph.n_relations, dim, generator)

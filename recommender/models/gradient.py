@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recommender.data import Floats, Ints
+from recommender.data import Floats, Indices, Ints
 from recommender.models.base import TrainingData, Vectors
 from recommender.sampling import batches
 
@@ -88,9 +88,9 @@ class GradientRecommender(nn.Module):
         """Where the weights are."""
         return next(self.parameters()).device
 
-    def ids(self, array: Ints) -> Tensor:
-        """Dense ids as a tensor on the model's device."""
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device, non_blocking=True)
+    def ids(self, array: Indices) -> Tensor:
+        """Dense ids as a tensor on the model's device, in 64 bits."""
+        return torch.from_numpy(np.ascontiguousarray(array, np.int64)).to(self.device, non_blocking=True)
 
 
 class VectorRecommender(GradientRecommender):

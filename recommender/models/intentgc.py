@@ -17,17 +17,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional
 
 from kg.errors import UsageError
 from recommender.data import Ints
-from recommender.graph import JointGraph
 from recommender.models.base import TrainingData
 from recommender.models.gradient import VectorRecommender, xavier
 from recommender.models.linear import interaction_matrix
@@ -76,7 +74,7 @@ class IntentGc(VectorRecommender):
             )
         seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
         rng = np.random.default_rng(seed)
-        shared = item_entities(data.graph)
+        shared = data.graph.item_entities().astype(np.int64)
         options = {"max_degree": config.max_degree}
         self.item_links = SecondOrder.of(shared, config.neighbours, rng, **options)
         if config.user_links == "friends":
@@ -176,16 +174,3 @@ class _Side(nn.Module):
         if self._config.activation == "identity":
             return value
         return torch.tanh(value) if self._config.activation == "tanh" else torch.relu(value)
-
-
-def item_entities(graph: JointGraph) -> Any:
-    """1 where an entity is one edge of the knowledge graph from an item: scipy CSR, [n_items, n_entities]."""
-    start, end = graph.indptr[graph.n_users], graph.indptr[graph.n_users + graph.n_items]
-    degree = np.diff(graph.indptr[graph.n_users : graph.n_users + graph.n_items + 1])
-    item = np.repeat(np.arange(graph.n_items), degree)
-    chosen = graph.relation[start:end] < 2 * graph.n_relations
-    entity = graph.tail[start:end][chosen] - graph.n_users
-    shape = (graph.n_items, graph.n_entities)
-    found = sparse.csr_matrix((np.ones(len(entity), np.int64), (item[chosen], entity)), shape=shape)
-    found.data[:] = 1  # several relations to one entity are one link
-    return found

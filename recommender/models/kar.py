@@ -21,6 +21,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -102,7 +103,7 @@ class Kar(GradientRecommender):
             self._with_text(0, self.ids(np.tile(user, 2))),
             self._with_text(1, self.ids(np.concatenate([positive, negative]))),
             self.ids(np.tile(history, (2, 1))),
-            self.ids(np.tile(mask, (2, 1))),
+            self._flags(np.tile(mask, (2, 1))),
         )
         labels = torch.zeros_like(logits)
         labels[: len(user)] = 1
@@ -112,7 +113,7 @@ class Kar(GradientRecommender):
         """See :class:`~recommender.models.gradient.GradientRecommender`."""
         history, mask = self._samples.last(users.cpu().numpy(), items.cpu().numpy())
         return self._logits(
-            self._with_text(0, users), self._with_text(1, items), self.ids(history), self.ids(mask)
+            self._with_text(0, users), self._with_text(1, items), self.ids(history), self._flags(mask)
         )
 
     def score_pairs(self, users: Ints, items: Ints) -> Floats:
@@ -125,7 +126,7 @@ class Kar(GradientRecommender):
             for rows in batches(len(users), self.pairs_per_chunk):
                 history, mask = self._samples.last(users[rows], items[rows])
                 chosen = user_rows[self.ids(user[rows])], item_rows[self.ids(item[rows])]
-                logits = self._logits(*chosen, self.ids(history), self.ids(mask))
+                logits = self._logits(*chosen, self.ids(history), self._flags(mask))
                 scores[rows] = logits.cpu().numpy()
         return scores
 
@@ -145,7 +146,7 @@ class Kar(GradientRecommender):
                         user_rows[rows].repeat_interleave(m, dim=0),
                         item_rows[columns].repeat(n, 1, 1),
                         self.ids(history),
-                        self.ids(mask),
+                        self._flags(mask),
                     )
                     scores[rows, columns] = logits.view(n, m).cpu().numpy()
         return scores
@@ -166,6 +167,9 @@ class Kar(GradientRecommender):
         needed, place = torch.unique(ids, return_inverse=True)
         text = functional.embedding(place, self.adaptor(side, self._texts[side][needed]))
         return torch.stack([own, text], dim=1)
+
+    def _flags(self, mask: NDArray[np.bool_]) -> Tensor:
+        return torch.from_numpy(mask).to(self.device, non_blocking=True)
 
     def _table(self, side: Literal[0, 1], ids: Ints) -> Tensor:
         pieces = batches(len(ids), _ROWS_PER_CHUNK) or [slice(0, 0)]
@@ -252,16 +256,16 @@ class _Samples:
         kept = ~contains(self._told, user * self._n_items + positive)
         return user[kept], positive[kept], negative[kept]
 
-    def before(self, users: Ints, items: Ints) -> tuple[Ints, Ints]:
+    def before(self, users: Ints, items: Ints) -> tuple[Ints, NDArray[np.bool_]]:
         """The last items before a training pair's time, without its item; see :meth:`last`."""
         pair = np.searchsorted(self._keys, users * self._n_items + items)
         return self._window(self._ends[pair], users, items)
 
-    def last(self, users: Ints, items: Ints) -> tuple[Ints, Ints]:
+    def last(self, users: Ints, items: Ints) -> tuple[Ints, NDArray[np.bool_]]:
         """The last items of users without ``items``, and where there is one: [n, history + 1] both."""
         return self._window(self._indptr[users + 1], users, items)
 
-    def _window(self, ends: Ints, users: Ints, items: Ints) -> tuple[Ints, Ints]:
+    def _window(self, ends: Ints, users: Ints, items: Ints) -> tuple[Ints, NDArray[np.bool_]]:
         places = ends[:, None] + np.arange(-self._length - 1, 0)
         history = self._ordered[np.maximum(places, 0)]
         mask = (places >= self._indptr[users][:, None]) & (history != items[:, None])

@@ -26,6 +26,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
@@ -33,7 +34,7 @@ from torch.nn import functional
 from kg.errors import UsageError
 from recommender.attention import TranslationAttention
 from recommender.corruption import TripleCorrupter
-from recommender.data import Floats, Ints
+from recommender.data import Floats, Indices, Ints
 from recommender.graph import JointGraph
 from recommender.models.base import TrainingData, Vectors
 from recommender.models.gradient import VectorRecommender, drop_out, ranking_loss, squared_norm, xavier
@@ -112,7 +113,12 @@ class Kgat(VectorRecommender):
         self._sampler = PairSampler(data.train, sample_by=config.sample_by, warm_only=config.warm_only)
         heads = graph.head.astype(np.int32)
         self._triples = TripleCorrupter(
-            heads, graph.relation, graph.tail, graph.n_nodes, graph.n_all_relations
+            heads,
+            graph.relation,
+            graph.tail,
+            graph.n_nodes,
+            graph.n_all_relations,
+            among=_visited_edges(graph, config.knowledge_edges),
         )
         self._gather = RowGather()
         self._attention_of = TranslationAttention(graph, heads, generator.device)
@@ -130,9 +136,7 @@ class Kgat(VectorRecommender):
         for rows in pieces:
             yield "ranking", self.ranking_loss(user[rows], positive[rows], negative[rows])
         del user, positive, negative
-        edges, tails = self._triples.epoch(
-            rng, self.config.knowledge_share, _visited_edges(self.graph, self.config.knowledge_edges)
-        )
+        edges, tails = self._triples.epoch(rng, self.config.knowledge_share)
         for rows in batches(len(edges), self.config.knowledge_batch_size or -(-len(edges) // len(pieces))):
             yield "knowledge", self.knowledge_loss(edges[rows], tails[rows])
 
@@ -147,7 +151,7 @@ class Kgat(VectorRecommender):
         u, p, n = rows.view(3, len(user), -1)
         return ranking_loss(u, p, n) + self.config.penalty * squared_norm(u, p, n)
 
-    def knowledge_loss(self, edges: Ints, corrupted: Ints) -> Tensor:
+    def knowledge_loss(self, edges: Indices, corrupted: Indices) -> Tensor:
         """The second phase's loss: TransR of ``edges`` against the same with tails ``corrupted``.
 
         *Shape:* [batch] edge positions, [batch] nodes -> [].
@@ -157,7 +161,7 @@ class Kgat(VectorRecommender):
             self.nodes,
             self.relations,
             self.projections,
-            known.heads[edges].astype(np.int64),
+            known.heads[edges],
             known.relations[edges],
             known.tails[edges],
             corrupted,
@@ -251,6 +255,6 @@ class _Messages(torch.autograd.Function):
         return table, None, None
 
 
-def _visited_edges(graph: JointGraph, which: KnowledgeEdges) -> Ints | None:
+def _visited_edges(graph: JointGraph, which: KnowledgeEdges) -> NDArray[np.int32] | None:
     """The edges that the knowledge phase visits; ``None`` for all."""
-    return None if which == "all" else np.flatnonzero(graph.relation < graph.n_relations)
+    return None if which == "all" else np.flatnonzero(graph.relation < graph.n_relations).astype(np.int32)

@@ -31,7 +31,7 @@ from torch.nn import functional
 
 from kg.errors import UsageError
 from recommender.corruption import TripleCorrupter
-from recommender.data import Interactions, Ints
+from recommender.data import Indices, Interactions, Ints
 from recommender.graph import JointGraph
 from recommender.models.base import TrainingData
 from recommender.models.gradient import VectorRecommender, ranking_loss, squared_norm, xavier
@@ -149,7 +149,7 @@ class Kgcl(VectorRecommender):
         of_users = info_nce(one[users], other[:first_item], users, temperature)
         return of_users + info_nce(one[self.ids(items + first_item)], others, same, temperature)
 
-    def knowledge_loss(self, edges: Ints, false_tails: Ints) -> Tensor:
+    def knowledge_loss(self, edges: Indices, false_tails: Indices) -> Tensor:
         """The second phase's loss, TransE of item edges against the same with ``false_tails``.
 
         *Shape:* [batch] positions, [batch] entities -> [].
@@ -216,16 +216,15 @@ class ItemEdges:
     """Up to so many edges of each item, interactions aside, sorted by item."""
 
     def __init__(self, graph: JointGraph, max_edges: int, generator: torch.Generator) -> None:
-        first, n_known = graph.n_users, 2 * graph.n_relations
-        span = slice(int(graph.indptr[first]), int(graph.indptr[first + graph.n_items]))
-        known = graph.relation[span] < n_known
-        head, relation, tail = (part[span][known] for part in (graph.head, graph.relation, graph.tail))
+        known = graph.knowledge(inverse=True)
+        of_items = slice(int(known.indptr[graph.n_items]))
+        head, relation, tail = (part[of_items] for part in (known.head, known.relation, known.tail))
         order = torch.rand(len(head), generator=generator, device=generator.device).cpu().numpy()
         chosen = np.lexsort((order, head))
         place = np.arange(len(head)) - np.searchsorted(head, head)
         chosen = np.sort(chosen[place < max_edges])
-        head, relation, tail = head[chosen] - first, relation[chosen], tail[chosen] - first
-        self.corrupter = TripleCorrupter(head, relation, tail, graph.n_entities, n_known)
+        head, relation, tail = head[chosen], relation[chosen], tail[chosen]
+        self.corrupter = TripleCorrupter(head, relation, tail, graph.n_entities, known.n_relations)
         device = generator.device
         self._item, self._relation, self._entity = (
             torch.from_numpy(part).to(device) for part in (head, relation, tail)

@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from kg.errors import UsageError
 from recommender.data import Interactions, Ints
-from recommender.graph import JointGraph
+from recommender.graph import JointGraph, KnowledgeView
 from recommender.models.base import TrainingData
 from recommender.models.gradient import VectorRecommender, drop_out, ranking_loss, squared_norm, xavier
 from recommender.sampling import PairSampler, SampleBy, batches
@@ -82,12 +82,12 @@ class Kgin(VectorRecommender):
             raise UsageError("kgin needs a knowledge graph.", hint="Give a snapshot and links, or train bpr.")
         self.users = xavier(generator, graph.n_users, config.dim)
         self.entities = xavier(generator, graph.n_entities, config.dim)
-        n_kinds = graph.n_relations * (2 if config.inverse else 1)
-        self.relations = xavier(generator, n_kinds, config.dim)
+        known = graph.knowledge(inverse=config.inverse)
+        self.relations = xavier(generator, known.n_relations, config.dim)
         self.intents = xavier(generator, config.n_intents, config.dim)
-        self.intent_weights = xavier(generator, config.n_intents, n_kinds)
+        self.intent_weights = xavier(generator, config.n_intents, known.n_relations)
         self._sampler = PairSampler(data.train, sample_by=config.sample_by, warm_only=config.warm_only)
-        self._layers = _layers(graph, n_kinds, config.n_layers, generator.device)
+        self._layers = _layers(graph, known, config.n_layers, generator.device)
         self._taste = _Mean.of_interactions(data.train, generator.device)
 
     def losses(self, rng: np.random.Generator) -> Iterator[tuple[str, Tensor]]:
@@ -166,16 +166,12 @@ class _Mean:
 class _Layer:
     """The edges out of some entities, and the distinct (relation, tail) pairs that they lead to."""
 
-    def __init__(self, graph: JointGraph, n_kinds: int, n_rows: int, device: torch.device) -> None:
-        first = graph.n_users
-        of_rows = slice(graph.indptr[first], graph.indptr[first + n_rows])
-        tail, relation = graph.tail[of_rows] - first, graph.relation[of_rows]
-        head = graph.head[of_rows] - first
-        known = relation < n_kinds
-        head, self.n_edges = head[known], int(known.sum())
-        pairs, column = np.unique(tail[known] * n_kinds + relation[known], return_inverse=True)
-        degree = np.bincount(head, minlength=n_rows)
-        indptr = np.concatenate([[0], np.cumsum(degree)])
+    def __init__(self, known: KnowledgeView, n_rows: int, device: torch.device) -> None:
+        indptr = known.indptr[: n_rows + 1]
+        of_rows, n_kinds = slice(int(indptr[-1])), known.n_relations
+        self.n_edges = of_rows.stop
+        key = known.tail[of_rows] * n_kinds + known.relation[of_rows]
+        pairs, column = np.unique(key, return_inverse=True)
         self.means = _Mean(indptr, column, (n_rows, len(pairs)), device)
         self._tail = torch.from_numpy(pairs // n_kinds).to(device)
         self._relation = torch.from_numpy(pairs % n_kinds).to(device)
@@ -208,14 +204,11 @@ class _Scale(torch.autograd.Function):
         return of_entities, of_relations, None, None
 
 
-def _layers(graph: JointGraph, n_kinds: int, n_layers: int, device: torch.device) -> list[_Layer]:
-    """One per layer, lowest first: rows are the entities that the layers above it need.
-
-    Edges are of the first ``n_kinds`` relations: those of the snapshot, or with their inverses.
-    """
+def _layers(graph: JointGraph, known: KnowledgeView, n_layers: int, device: torch.device) -> list[_Layer]:
+    """One per layer, lowest first: rows are the entities that the layers above it need."""
     farthest = len(graph.n_within) - 1
     sizes = [graph.n_within[min(hop, farthest)] - graph.n_users for hop in reversed(range(n_layers))]
-    made = {n_rows: _Layer(graph, n_kinds, n_rows, device) for n_rows in set(sizes)}
+    made = {n_rows: _Layer(known, n_rows, device) for n_rows in set(sizes)}
     return [made[n_rows] for n_rows in sizes]
 
 

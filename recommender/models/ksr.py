@@ -192,10 +192,7 @@ def _vectors_of(graph: JointGraph, config: Config, generator: torch.Generator) -
     entities = torch.zeros(graph.n_items, config.dim, device=generator.device)
     if not config.knowledge or not len(slots):
         return entities, torch.zeros(0, config.dim, device=generator.device)
-    known = (graph.triple >= 0) & (graph.relation < graph.n_relations)
-    triples = np.stack(
-        [graph.head[known] - graph.n_users, graph.relation[known], graph.tail[known] - graph.n_users], axis=1
-    )
+    triples = graph.knowledge(inverse=False).triples
     seed = int(torch.randint(1 << 31, (1,), generator=generator, device=generator.device))
     found = train_transe(
         triples,

@@ -44,7 +44,7 @@ from recommender.models.memories import (
     attend,
     masked_softmax,
 )
-from recommender.ripple import KnowledgeView, draw_ripple_sets
+from recommender.ripple import draw_ripple_sets
 from recommender.sampling import PairSampler, SampleBy, batches
 
 _SCORES_PER_CHUNK = 1 << 20
@@ -96,7 +96,7 @@ class RippleRecommender(GradientRecommender):
         self.graph, self._train = data.graph, data.train
         seed = torch.randint(1 << 62, (), generator=generator, device=generator.device)
         self.numbers = np.random.default_rng(int(seed))
-        self.view = KnowledgeView.of(data.graph, inverse=config.inverse)
+        self.view = data.graph.knowledge(inverse=config.inverse)
         sets = draw_ripple_sets(self.view, data.train, config.hops, config.memories, self.numbers)
         self.has_triples = torch.from_numpy(sets.known).to(generator.device)
         self.has_memory = self.has_triples

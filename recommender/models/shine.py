@@ -233,10 +233,6 @@ def networks(data: TrainingData, signed: Interactions, config: Config) -> dict[s
 
 def attributes(graph: JointGraph) -> sparse.csr_array:
     """Which entities each item has an edge with, those of one item left out: [n_items, n_shared]."""
-    first, last = graph.indptr[[graph.n_users, graph.n_users + graph.n_items]]
-    known = first + np.flatnonzero(graph.relation[first:last] < 2 * graph.n_relations)
-    item = np.searchsorted(graph.indptr, known, side="right") - 1 - graph.n_users
-    place = (item, graph.tail[known] - graph.n_users)
-    found = sparse.csr_array((np.ones(len(known)), place), shape=(graph.n_items, graph.n_entities))
+    found = sparse.csr_array(graph.item_entities())
     shared = np.bincount(found.indices, minlength=graph.n_entities) > 1
-    return sparse.csr_array(found.minimum(1)[:, np.flatnonzero(shared)])
+    return sparse.csr_array(found[:, np.flatnonzero(shared)])

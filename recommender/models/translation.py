@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from kg.errors import TrainingError
 from recommender.corruption import TripleCorrupter
-from recommender.data import Floats, Ints
+from recommender.data import Floats, Indices, Ints
 from recommender.models.gradient import squared_norm
 from recommender.sampling import batches
 
@@ -38,10 +38,10 @@ def transr_loss(
     entities: Tensor,
     relations: Tensor,
     projections: Tensor,
-    heads: Ints,
-    relation_ids: Ints,
-    tails: Ints,
-    corrupted: Ints,
+    heads: Indices,
+    relation_ids: Indices,
+    tails: Indices,
+    corrupted: Indices,
     *,
     normalised: bool = False,
     gather: Callable[[Tensor, Tensor], Tensor] = functional.embedding,
@@ -71,7 +71,7 @@ def transr_loss(
     return TranslationTerms(loss, squared_norm(head, vector, tail, false_tail))
 
 
-def project_by_relation(rows: Tensor, relation: Ints, projections: Tensor) -> Tensor:
+def project_by_relation(rows: Tensor, relation: Indices, projections: Tensor) -> Tensor:
     """Multiply each row by the matrix of its relation.
 
     *Shape:* ``rows`` [..., n, dim], ``relation`` [n] in ascending order -> [..., n, relation_dim].
@@ -160,5 +160,5 @@ def _distance(head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
     return distance
 
 
-def _ids(array: Ints, beside: Tensor) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).to(beside.device, non_blocking=True)
+def _ids(array: Indices, beside: Tensor) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, np.int64)).to(beside.device, non_blocking=True)

@@ -5,8 +5,8 @@ import pytest
 
 from kg.errors import UsageError
 from recommender.data import Interactions
-from recommender.graph import JointGraph
-from recommender.ripple import KnowledgeView, RippleSets, draw_places, draw_ripple_sets
+from recommender.graph import JointGraph, KnowledgeView
+from recommender.ripple import RippleSets, draw_places, draw_ripple_sets
 from tests.recommender.spreading import NOTHING_HAD, ONE_PATH, ONLY_UNLINKED, small_data
 from tests.worlds import planted_world
 
@@ -19,7 +19,7 @@ def data(*, linked: bool = True) -> tuple[JointGraph, Interactions]:
 
 def sets(*, inverse: bool, n_hops: int = 3, size: int = 5, seed: int = 0) -> RippleSets:
     graph, train = data()
-    view = KnowledgeView.of(graph, inverse=inverse)
+    view = graph.knowledge(inverse=inverse)
     return draw_ripple_sets(view, train, n_hops, size, np.random.default_rng(seed))
 
 
@@ -29,7 +29,7 @@ def listed(view: KnowledgeView) -> set[tuple[int, int, int]]:
 
 def test_a_view_is_the_graph_without_interactions() -> None:
     graph, _ = data()
-    one, both = (KnowledgeView.of(graph, inverse=inverse) for inverse in (False, True))
+    one, both = (graph.knowledge(inverse=inverse) for inverse in (False, True))
     forward = listed(one)
     assert listed(both) == forward | {(t, r + graph.n_relations, h) for h, r, t in forward}
     assert len(both.edge) == 2 * len(one.edge) == 2 * len(forward)
@@ -82,7 +82,7 @@ def test_users_without_history_or_triples_are_marked() -> None:
     assert np.flatnonzero(~found.known).tolist() == [NOTHING_HAD, ONLY_UNLINKED]
     assert (found.written_out()[[NOTHING_HAD, ONLY_UNLINKED]] == 0).all()
     graph, train = data(linked=False)
-    nothing = draw_ripple_sets(KnowledgeView.of(graph, inverse=True), train, 2, 4, np.random.default_rng(0))
+    nothing = draw_ripple_sets(graph.knowledge(inverse=True), train, 2, 4, np.random.default_rng(0))
     assert not nothing.known.any()
     assert nothing.written_out().shape == (train.n_users, 2, 3, 4)
 
@@ -98,7 +98,7 @@ def test_every_triple_that_leaves_the_seeds_is_drawn_as_often() -> None:
 def test_no_hop_of_a_planted_world_misses_an_attribute() -> None:
     world = planted_world(0)
     graph = JointGraph.build(world.split, world.graph, world.links)
-    view = KnowledgeView.of(graph, inverse=True)
+    view = graph.knowledge(inverse=True)
     found = draw_ripple_sets(view, world.split.train, 1, 30, np.random.default_rng(0)).written_out()
     had = np.bincount(world.split.train.user, minlength=600) == 15  # and so 30 triples: all are drawn
     assert all(len(np.unique(hops[0], axis=1).T) == 30 for hops in found[had])

@@ -13,7 +13,7 @@ from kg.errors import UsageError
 from recommender.data import Interactions
 from recommender.graph import JointGraph
 from recommender.models.base import SideData, TrainingData
-from recommender.models.intentgc import Config, IntentGc, item_entities
+from recommender.models.intentgc import Config, IntentGc
 from recommender.splits import Split
 from tests.recommender.planting import aucs
 from tests.worlds import PlainGraph
@@ -82,7 +82,7 @@ def by_hand(model: IntentGc, side: str, row: int) -> Tensor:
 def test_entities_of_items_are_one_edge_away_by_any_relation() -> None:
     data = small_data()
     assert data.graph is not None
-    found = item_entities(data.graph).toarray()
+    found = data.graph.item_entities().toarray()
     names = data.graph.entity  # which entity of the graph each column is
     linked = [sorted(names[np.flatnonzero(row)].tolist()) for row in found]
     assert linked == [[4, 5, 6], [4, 5, 6, 7], [4, 7], [4, 8], []]
