@@ -4,7 +4,9 @@
 
 Reads ``benchmarks/results/recommender_speed.json`` and writes ``recommender_growth.svg`` beside it: CPU
 seconds and peak memory of one epoch at a quarter, a half, once and twice the size of Amazon-Book, with the
-straight line of linear growth through the smallest. Also puts both exponents into the JSON: 1 is linear.
+straight line of linear growth through the size of once. There are two ways to grow: with batches that stay,
+so that there are more steps, each of which moves every row of larger tables; and with batches in proportion
+to the data. Also puts the exponents into the JSON: 1 is linear.
 """
 
 from __future__ import annotations
@@ -12,12 +14,15 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "recommender_speed.json"
 SIZES = {0.25: "growth-0.25", 0.5: "growth-0.5", 1.0: "kgat-book", 2.0: "growth-2"}
+WAYS = {"the same batch": ("", "#1f5fa8"), "the batch in proportion": ("-in-proportion", "#b8501f")}
+Lines = Mapping[str, tuple[Sequence[float], str]]
+"""The values of each way to grow, and its colour."""
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 380, 280, 62, 46, 34, 16
 
 
@@ -28,29 +33,38 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     results = json.loads(options.results.read_text(encoding="utf-8"))
-    rows = {
-        size: results["measurements"][name]["ours"]
-        for size, name in SIZES.items()
-        if "ours" in results["measurements"].get(name, {})
-    }
-    sizes = list(rows)
-    seconds = [rows[size]["cpu_s"] for size in sizes]
-    memory = [rows[size]["peak_mb"] - rows[size]["import_mb"] for size in sizes]
-    results["growth"] = {
-        "sizes": sizes,
-        "epoch_cpu_s": seconds,
-        "peak_mb": [rows[size]["peak_mb"] for size in sizes],
-        "peak_mb_above_imports": memory,
-        "exponent_cpu_s": exponent(sizes, seconds),
-        "exponent_memory": exponent(sizes, memory),
-    }
+    measured = results["measurements"]
+    sizes = [size for size, name in SIZES.items() if name in measured]
+    grown = {way: _grown(measured, sizes, ending) for way, (ending, _) in WAYS.items()}
+    results["growth"] = {"sizes": sizes, **grown}
     options.results.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    titles = {
+        "epoch_cpu_s": "CPU seconds of an epoch",
+        "mb_above_imports": "Peak memory above the imports, MB",
+    }
     panels = [
-        panel("CPU seconds of an epoch", sizes, seconds),
-        panel("Peak memory above the imports, MB", sizes, memory),
+        panel(title, sizes, {way: (grown[way][what], colour) for way, (_, colour) in WAYS.items()})
+        for what, title in titles.items()
     ]
     options.results.with_name("recommender_growth.svg").write_text(drawing(panels), encoding="utf-8")
     print(json.dumps(results["growth"], indent=1))
+
+
+def _grown(measured: Mapping[str, Any], sizes: Sequence[float], ending: str) -> dict[str, Any]:
+    """Seconds and memory by size, and how fast they grow."""
+    rows = [
+        measured[SIZES[size] if size == 1 else f"{SIZES[size]}{ending}"]["ours"]  # both ways meet at 1
+        for size in sizes
+    ]
+    seconds = [row["cpu_s"] for row in rows]
+    memory = [row["peak_mb"] - row["import_mb"] for row in rows]
+    return {
+        "epoch_cpu_s": seconds,
+        "peak_mb": [row["peak_mb"] for row in rows],
+        "mb_above_imports": memory,
+        "exponent_cpu_s": exponent(sizes, seconds),
+        "exponent_memory": exponent(sizes, memory),
+    }
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
@@ -61,11 +75,13 @@ def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
     return round(above / sum((a - mean_x) ** 2 for a in x), 3)
 
 
-def panel(title: str, sizes: Sequence[float], values: Sequence[float]) -> str:
-    """One set of axes with the measured points and the line of linear growth."""
-    linear = [values[0] / sizes[0] * size for size in sizes]
-    step = _step(max(*values, *linear))
-    top = step * math.ceil(max(*values, *linear) / step)
+def panel(title: str, sizes: Sequence[float], lines: Lines) -> str:
+    """One set of axes with the measured points of each way to grow and the line of linear growth."""
+    every = [value for values, _ in lines.values() for value in values]
+    once = next(iter(lines.values()))[0][sizes.index(1)]
+    linear = [once * size for size in sizes]
+    step = _step(max(*every, *linear))
+    top = step * math.ceil(max(*every, *linear) / step)
 
     def at(size: float, value: float) -> tuple[float, float]:
         x = LEFT + (WIDTH - LEFT - RIGHT) * size / max(sizes)
@@ -87,11 +103,12 @@ def panel(title: str, sizes: Sequence[float], values: Sequence[float]) -> str:
         f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 8}" text-anchor="middle">times Amazon-Book</text>'
     )
     parts.append(line(linear, 'stroke="#999" stroke-dasharray="5 4"'))
-    parts.append(line(values, 'stroke="#1f5fa8" stroke-width="2"'))
-    for size, value in zip(sizes, values, strict=True):
-        x, y = at(size, value)
-        parts.append(f'<circle cx="{x}" cy="{y}" r="3.5" fill="#1f5fa8"/>')
-        parts.append(f'<text x="{x - 6}" y="{y - 8}" text-anchor="end">{value:,.0f}</text>')
+    for values, colour in lines.values():
+        parts.append(line(values, f'stroke="{colour}" stroke-width="2"'))
+        for size, value in zip(sizes, values, strict=True):
+            x, y = at(size, value)
+            parts.append(f'<circle cx="{x}" cy="{y}" r="3.5" fill="{colour}"/>')
+            parts.append(f'<text x="{x - 6}" y="{y - 8}" text-anchor="end">{value:,.0f}</text>')
     return "\n".join(parts)
 
 
@@ -101,12 +118,13 @@ def drawing(panels: Sequence[Any]) -> str:
         f'<g transform="translate({number * WIDTH},0)">\n{part}\n</g>' for number, part in enumerate(panels)
     )
     width = WIDTH * len(panels)
+    ways = " or ".join(f'<tspan fill="{colour}">{way}</tspan>' for way, (_, colour) in WAYS.items())
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{HEIGHT + 22}" '
         f'viewBox="0 0 {width} {HEIGHT + 22}" font-family="sans-serif" font-size="12">\n'
         f'<rect width="100%" height="100%" fill="white"/>\n{shown}\n'
-        f'<text x="{LEFT}" y="{HEIGHT + 12}" fill="#555">KGAT, one layer of 64, batch 2048, one thread. '
-        "Dashed: linear growth from the smallest.</text>\n</svg>\n"
+        f'<text x="{LEFT}" y="{HEIGHT + 12}" fill="#555">KGAT, one layer of 64, one thread, batch 2048: '
+        f"{ways}. Dashed: linear.</text>\n</svg>\n"
     )
 
 

@@ -118,6 +118,15 @@ KGIN_NOTE = (
     "triple in one direction, half of them in each step, and all interactions."
 )
 BPR = {**BATCH, "sample_by": "interaction"}
+
+
+def growing(size: float, *, in_proportion: bool) -> Measurement:
+    """KGAT's epoch at another size; ``in_proportion`` with the steps of size 1, each so much larger."""
+    rows = round(2048 * size) if in_proportion else 2048
+    options = {**KGAT, "batch_size": rows, "knowledge_batch_size": rows}
+    return Measurement(f"book-{size:g}", "epoch", "kgat", options=options)
+
+
 MEASUREMENTS = {
     "kgat-book": Measurement(
         "book-1",
@@ -152,9 +161,8 @@ MEASUREMENTS = {
     "cke-music": Measurement("music", "epoch", "cke", "CKE", CKE, epochs=3, note=CKE_NOTE),
     "kgcn-music": Measurement("music", "epoch", "kgcn", "KGCN", KGCN, epochs=5, note=KGCN_NOTE),
     "kgin-music": Measurement("music", "epoch", "kgin", "KGIN", KGIN, epochs=3, note=KGIN_NOTE),
-    "growth-0.25": Measurement("book-0.25", "epoch", "kgat", options=KGAT),
-    "growth-0.5": Measurement("book-0.5", "epoch", "kgat", options=KGAT),
-    "growth-2": Measurement("book-2", "epoch", "kgat", options=KGAT),
+    **{f"growth-{size:g}": growing(size, in_proportion=False) for size in (0.25, 0.5, 2)},
+    **{f"growth-{size:g}-in-proportion": growing(size, in_proportion=True) for size in (0.25, 0.5, 2)},
 }
 
 
