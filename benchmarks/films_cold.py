@@ -26,12 +26,12 @@ from benchmarks.films_recommending import (
 )
 from kg.snapshot import Snapshot
 from language.encoder import CachedEncoder, SentenceEncoder
-from recommender.data import Interactions
-from recommender.graph import JointGraph
-from recommender.metrics import bootstrap_interval
+from recommender.data.interactions import Interactions
+from recommender.data.splits import hold_out_items
+from recommender.evaluation.metrics import bootstrap_interval
+from recommender.graph.joint import JointGraph
 from recommender.models.base import TrainingData, Vectors
 from recommender.models.registry import find_model
-from recommender.splits import hold_out_items
 
 KGAT_EPOCHS = 60
 KGAT_EVERY = 10

@@ -15,13 +15,13 @@ from benchmarks.films_graph import workspace_of
 from benchmarks.machine import timed
 from extraction.linking import load_links
 from kg.snapshot import Snapshot
-from recommender.data import Interactions
-from recommender.evaluate import Ranking, evaluate
-from recommender.graph import JointGraph
+from recommender.data.interactions import Interactions
+from recommender.data.readers import read_interactions
+from recommender.data.splits import Split, last_split, random_split, time_split
+from recommender.evaluation.evaluate import Ranking, evaluate
+from recommender.graph.joint import JointGraph
 from recommender.models.base import Vectors
-from recommender.readers import read_interactions
-from recommender.splits import Split, last_split, random_split, time_split
-from recommender.training import Options, Progress, train
+from recommender.training.train import Options, Progress, train
 
 POSITIVE_FROM = 4.0
 SPLITS = {

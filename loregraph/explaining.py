@@ -10,8 +10,8 @@ from kg.facts import Status
 
 if TYPE_CHECKING:
     from kg.ledger.ledger import Ledger
-    from recommender.explain import PathEdge
-    from recommender.service import Service
+    from recommender.serving.explain import PathEdge
+    from recommender.serving.service import Service
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from recommender.evaluate import Ranking
-    from recommender.graph import JointGraph
+    from recommender.data.splits import Split
+    from recommender.evaluation.evaluate import Ranking
+    from recommender.graph.joint import JointGraph
     from recommender.models.base import Recommender
-    from recommender.splits import Split
 
 SHOWN_METRICS = ("ndcg", "recall")
 N_ACTIVITY_GROUPS = 4
@@ -22,7 +22,7 @@ def model_rows(rankings: Mapping[str, Ranking], split: Split, model: str, seed: 
 
     A gain is over the same users in pairs, with its 95 % interval: one that holds 0 is no difference.
     """
-    from recommender.beyond import describe_lists
+    from recommender.evaluation.beyond import describe_lists
 
     rows = []
     for name, ranking in rankings.items():
@@ -56,9 +56,9 @@ def beyond_accuracy(
     ``exposure_divergence`` is in bits: how far the entities of what is shown are from those of what is
     relevant.
     """
-    from recommender import beyond
-    from recommender.evaluate import held_out_pairs
-    from recommender.metrics import auc, grouped_auc
+    from recommender.evaluation import beyond
+    from recommender.evaluation.evaluate import held_out_pairs
+    from recommender.evaluation.metrics import auc, grouped_auc
 
     users, items, labels = held_out_pairs(split.test, seen=[split.train, split.validation], seed=seed)
     scores = recommender.score_pairs(users, items)
@@ -82,8 +82,8 @@ def beyond_accuracy(
 def slice_rows(ranking: Ranking, recommender: Recommender, split: Split, seed: int) -> list[dict[str, Any]]:
     """NDCG and recall of users by how much they had, and of the items that nobody had in training."""
     from kg.errors import UsageError
-    from recommender.beyond import group_gap
-    from recommender.evaluate import evaluate
+    from recommender.evaluation.beyond import group_gap
+    from recommender.evaluation.evaluate import evaluate
 
     n_had = np.bincount(split.train.user, minlength=split.train.n_users)[ranking.users]
     order = np.argsort(n_had, kind="stable")

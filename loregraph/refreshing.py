@@ -10,10 +10,10 @@ import numpy as np
 from kg.errors import ConfigurationError
 from loregraph.training_data import HOPS_AT_MOST
 from loregraph.workspace import Workspace
-from recommender.readers import read_interactions
+from recommender.data.readers import read_interactions
 
 if TYPE_CHECKING:
-    from recommender.growth import Growth
+    from recommender.serving.growth import Growth
 
 
 def refresh_bundle(
@@ -21,15 +21,15 @@ def refresh_bundle(
 ) -> Growth:
     """Grow the bundle at ``path`` to all interactions of a file and to the graph as it is now, in place.
 
-    Raises what :func:`~recommender.growth.grow` and :func:`~recommender.readers.read_interactions` raise, and
-    :class:`~kg.errors.ConfigurationError` where no item is linked. The old bundle stays until the new one is
-    complete.
+    Raises what :func:`~recommender.serving.growth.grow` and
+    :func:`~recommender.data.readers.read_interactions` raise, and :class:`~kg.errors.ConfigurationError`
+    where no item is linked. The old bundle stays until the new one is complete.
     """
     from kg.snapshot import Snapshot
-    from recommender.bundle import open_bundle
-    from recommender.graph import JointGraph
-    from recommender.growth import grow
-    from recommender.splits import Split
+    from recommender.data.splits import Split
+    from recommender.graph.joint import JointGraph
+    from recommender.serving.bundle import open_bundle
+    from recommender.serving.growth import grow
 
     bundle = open_bundle(path)
     with workspace.ledger() as ledger:

@@ -10,8 +10,8 @@ from kg.errors import UsageError
 from loregraph.workspace import Workspace
 
 if TYPE_CHECKING:
-    from recommender.run import Precision
-    from recommender.tracking import Tracker
+    from recommender.training.run import Precision
+    from recommender.training.tracking import Tracker
 
 TRACKERS = ("tensorboard", "mlflow")
 _EXPERIMENT = "recommenders"
@@ -45,7 +45,7 @@ def make_tracker(name: str, workspace: Workspace, run: Path) -> Tracker:
     Raises :class:`~kg.errors.UsageError` for another name and :class:`~kg.errors.ConfigurationError` where
     the package is not installed.
     """
-    from recommender.tracking import Mlflow, TensorBoard
+    from recommender.training.tracking import Mlflow, TensorBoard
 
     if name == "tensorboard":
         return TensorBoard(run / "tensorboard")
@@ -57,7 +57,7 @@ def make_tracker(name: str, workspace: Workspace, run: Path) -> Tracker:
 
 def parse_precision(name: str) -> Precision:
     """The precision of a name. Raises :class:`~kg.errors.UsageError` for another."""
-    from recommender.run import Precision
+    from recommender.training.run import Precision
 
     for precision in get_args(Precision):
         if name == precision:

@@ -14,7 +14,7 @@ from loregraph.workspace import Workspace
 
 if TYPE_CHECKING:
     from kg.snapshot import Snapshot
-    from recommender.data import Floats, Interactions
+    from recommender.data.interactions import Floats, Interactions
     from recommender.models.base import SideData
     from recommender.models.registry import ModelEntry
 
@@ -42,8 +42,8 @@ def gather(
     are those of the dataset; a user's vector is the mean of those of the items they had in training. Raises
     :class:`~kg.errors.InputError` and :class:`~kg.errors.UsageError` for files that cannot be used.
     """
+    from recommender.data.side import read_friends, read_item_texts
     from recommender.models.base import SideData
-    from recommender.side import read_friends, read_item_texts
 
     interactions, snapshot = ground.interactions, ground.snapshot
     texts: Sequence[str] | None = None
@@ -76,7 +76,7 @@ def _of_users(entry: ModelEntry, vectors: Floats | None, train: Interactions) ->
 
 def describe_items(item_ids: Sequence[str], snapshot: Snapshot, links: Mapping[str, str]) -> tuple[str, ...]:
     """Each item in words: the name of its entity and its facts, empty where it has none: [n_items]."""
-    from recommender.explain import relation_words
+    from recommender.serving.explain import relation_words
 
     dense = {identity: number for number, identity in enumerate(snapshot.entity_ids)}
     starts = np.searchsorted(snapshot.triples[:, 0], np.arange(len(dense) + 1))

@@ -11,14 +11,14 @@ import numpy as np
 
 from kg.errors import ConfigurationError, UsageError
 from loregraph.workspace import Workspace
+from recommender.data.readers import read_rated
 from recommender.models.registry import ModelEntry
-from recommender.readers import read_rated
 
 if TYPE_CHECKING:
     from kg.snapshot import Snapshot
-    from recommender.data import Interactions, Ints
-    from recommender.graph import JointGraph
-    from recommender.splits import Split
+    from recommender.data.interactions import Interactions, Ints
+    from recommender.data.splits import Split
+    from recommender.graph.joint import JointGraph
 
 HOPS_AT_MOST = 3
 """Entities farther from every item reach no item through the three layers that models have."""
@@ -75,7 +75,7 @@ class Source:
 
     def _read_file(self, file: Path, workspace: Workspace, entry: ModelEntry) -> Ground:
         from kg.snapshot import Snapshot
-        from recommender.graph import JointGraph
+        from recommender.graph.joint import JointGraph
 
         with workspace.ledger() as ledger:
             links = workspace.links(ledger)
@@ -95,8 +95,8 @@ class Source:
         return Ground(interactions, asked, split, self.split, links, snapshot, graph)
 
     def _read_folder(self, folder: Path, entry: ModelEntry) -> Ground:
-        from recommender.datasets import read_dataset
-        from recommender.graph import JointGraph
+        from recommender.data.datasets import read_dataset
+        from recommender.graph.joint import JointGraph
 
         found = read_dataset(folder, positive_from=self.positive_from)
         split, name = self._cut_published(found.interactions, found.test)
@@ -117,7 +117,7 @@ class Source:
 
     def _cut_published(self, train: Interactions, test: Interactions | None) -> tuple[Split, str]:
         """The published test part where there is one; validation is then a tenth of the rest."""
-        from recommender.splits import Split, random_split
+        from recommender.data.splits import Split, random_split
 
         if test is None:
             return self._cut(train), self.split
@@ -130,7 +130,7 @@ class Source:
         return Split(rest.train, rest.validation, test), "published"
 
     def _cut(self, interactions: Interactions) -> Split:
-        from recommender import splits
+        from recommender.data import splits
 
         rng = np.random.default_rng(self.seed)
         by_name: dict[str, Callable[[], Split]] = {

@@ -18,11 +18,11 @@ from loregraph.workspace import LATEST, Workspace
 from recommender.models.registry import find_model
 
 if TYPE_CHECKING:
-    from recommender.evaluate import Ranking
-    from recommender.graph import JointGraph
+    from recommender.data.splits import Split
+    from recommender.evaluation.evaluate import Ranking
+    from recommender.graph.joint import JointGraph
     from recommender.models.base import SideData
-    from recommender.run import Options, Precision, Progress, Trained
-    from recommender.splits import Split
+    from recommender.training.run import Options, Precision, Progress, Trained
 
 BASELINES = ("popularity", "ease", "bpr")
 """What stands beside every model: what most users had, the best linear model, and matrix factorisation."""
@@ -79,7 +79,7 @@ def train_bundle(
     Raises what :meth:`~loregraph.training_data.Source.read` raises, and :class:`~kg.errors.TrainingError`
     where training cannot go on.
     """
-    from recommender.data_report import describe, describe_split
+    from recommender.data.report import describe, describe_split
 
     entry = find_model(request.model)
     entry.configure(request.settings)  # a wrong setting is told before anything is read
@@ -119,7 +119,7 @@ def metrics_of(bundle: Path) -> Mapping[str, Any]:
 
     Raises :class:`~kg.errors.BundleError` where the bundle cannot be read.
     """
-    from recommender.bundle import open_bundle
+    from recommender.serving.bundle import open_bundle
 
     return open_bundle(bundle).metrics
 
@@ -136,7 +136,7 @@ def _search(
         return {}
     import torch
 
-    from recommender.search import Trial, search
+    from recommender.training.search import Trial, search
 
     torch.set_num_threads(request.threads)
 
@@ -167,7 +167,7 @@ def _train(
 ) -> Trained:
     import torch
 
-    from recommender.distributed import train_on_workers
+    from recommender.training.distributed import train_on_workers
 
     torch.set_num_threads(request.threads)
 
@@ -197,7 +197,7 @@ def _train(
 
 
 def _options(request: TrainingRequest) -> Options:
-    from recommender.training import Options
+    from recommender.training.train import Options
 
     return Options(
         epochs=request.epochs,
@@ -210,14 +210,14 @@ def _options(request: TrainingRequest) -> Options:
 
 def _fingerprint(split: Split, graph: JointGraph | None, side: SideData, request: TrainingRequest) -> str:
     """What a run depends on: an interrupted run is only continued on the very same data."""
-    from recommender.fingerprint import fingerprint
+    from recommender.training.fingerprint import fingerprint
 
     asked = (_options(request), sorted(request.settings.items()))
     return fingerprint(split.train, split.validation, split.test, graph, side, asked)
 
 
 def _test(trained: Trained, split: Split, seed: int) -> Ranking:
-    from recommender.evaluate import evaluate
+    from recommender.evaluation.evaluate import evaluate
 
     return evaluate(trained.model, split.test, seen=[split.train, split.validation], seed=seed)
 
@@ -228,7 +228,7 @@ def _write(
     ground: Ground,
     metrics: Mapping[str, Any],
 ) -> None:
-    from recommender.packing import pack
+    from recommender.serving.packing import pack
 
     path.parent.mkdir(parents=True, exist_ok=True)
     bundle = pack(trained, ground.interactions, graph=ground.graph, snapshot=ground.snapshot, metrics=metrics)

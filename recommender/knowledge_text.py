@@ -29,9 +29,9 @@ from language.calls import Budget, Calls, LedgeredChatModel, Price, Totals
 from language.chat import ChatModel, Message
 from language.encoder import CachedEncoder, SentenceEncoder
 from language.prompts import DATA_RULE, fenced, load_prompt
-from recommender.data import Floats, Interactions
-from recommender.explain import relation_words
+from recommender.data.interactions import Floats, Interactions
 from recommender.models.base import SideData
+from recommender.serving.explain import relation_words
 
 FACTORS, ITEMS, USERS = "factors.v1", "item_knowledge.v1", "user_preferences.v1"
 MOST_TOLD = 30

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kg.snapshot import Snapshot
-from recommender.data import Interactions, Ints
-from recommender.splits import Split
+from recommender.data.interactions import Interactions, Ints
+from recommender.data.splits import Split
 
 Variant = Literal["PG-1", "PG-1-shuffled", "PG-2", "PG-2u"]
 N_USERS, N_ITEMS, N_ATTRIBUTES, N_NOISE, N_AUTHORS = 600, 400, 8, 100, 100

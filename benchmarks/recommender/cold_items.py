@@ -33,16 +33,16 @@ from benchmarks.machine import describe_machine, table, timed
 from kg.snapshot import Snapshot
 from language.encoder import CachedEncoder, SentenceEncoder
 from loregraph.workspace import Workspace
-from recommender.data import Floats, Interactions
-from recommender.evaluate import evaluate
-from recommender.graph import JointGraph
+from recommender.data.interactions import Floats, Interactions
+from recommender.data.readers import read_interactions
+from recommender.data.splits import Split, hold_out_items
+from recommender.evaluation.evaluate import evaluate
+from recommender.evaluation.metrics import bootstrap_interval
+from recommender.graph.joint import JointGraph
 from recommender.knowledge_text import mean_vectors
-from recommender.metrics import bootstrap_interval
 from recommender.models.base import Recommender, SideData
 from recommender.models.registry import MODELS
-from recommender.readers import read_interactions
-from recommender.splits import Split, hold_out_items
-from recommender.training import Options, train
+from recommender.training.train import Options, train
 
 RESULT = ROOT / "benchmarks" / "results" / "recommender_cold_items.json"
 SEEDS = (0, 1, 2, 3, 4)

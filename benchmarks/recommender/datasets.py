@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 
 from kg.exchange.triples import KG_HEADER, LINK_HEADER
 from kg.snapshot import Snapshot
-from recommender.data import Interactions, Ints
-from recommender.datasets import read_dataset
-from recommender.graph import JointGraph
-from recommender.splits import Split, random_split
+from recommender.data.datasets import read_dataset
+from recommender.data.interactions import Interactions, Ints
+from recommender.data.splits import Split, random_split
+from recommender.graph.joint import JointGraph
 
 SEED = 20_190_804
 INTER_HEADER = ("user_id:token", "item_id:token")

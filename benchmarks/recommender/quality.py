@@ -31,16 +31,16 @@ from benchmarks.films_recommending import interval_text
 from benchmarks.machine import describe_machine, table, timed
 from benchmarks.recommender.datasets import load, prepare
 from language.encoder import CachedEncoder, SentenceEncoder
-from recommender.data import Interactions
-from recommender.evaluate import evaluate
+from recommender.data.interactions import Interactions
+from recommender.data.readers import read_interactions
+from recommender.data.splits import Split
+from recommender.evaluation.evaluate import evaluate
+from recommender.evaluation.metrics import Values, ndcg, paired_difference, recall
 from recommender.knowledge_text import mean_vectors
-from recommender.metrics import Values, ndcg, paired_difference, recall
 from recommender.models.base import SideData
 from recommender.models.registry import MODELS
-from recommender.readers import read_interactions
-from recommender.search import search, space_of
-from recommender.splits import Split
-from recommender.training import Options, train
+from recommender.training.search import search, space_of
+from recommender.training.train import Options, train
 
 RESULT = ROOT / "benchmarks" / "results" / "recommender_quality.json"
 HERE = Path(__file__).resolve().parent

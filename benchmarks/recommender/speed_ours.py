@@ -24,11 +24,11 @@ import numpy as np
 import torch
 
 from benchmarks.recommender import datasets
-from recommender.evaluate import evaluate
+from recommender.data.splits import Split
+from recommender.evaluation.evaluate import evaluate
 from recommender.models.base import TrainingData, Vectors
 from recommender.models.gradient import GradientRecommender
 from recommender.models.registry import find_model
-from recommender.splits import Split
 
 
 def main() -> None:

@@ -86,7 +86,7 @@ def show_recommendation() -> None:
 
 def check_promise() -> bool:
     """Count how many of the recommended films belong to a planted taste of the user."""
-    from recommender.service import Service
+    from recommender.serving.service import Service
 
     marker = (WORKSPACE / "bundles" / "latest").read_text(encoding="utf-8").strip()
     service = Service.open(WORKSPACE / "bundles" / marker)

@@ -22,7 +22,7 @@ from loregraph.api.serving import Serving
 from loregraph.settings import ServerSettings
 
 if TYPE_CHECKING:
-    from recommender.service import Recommendation
+    from recommender.serving.service import Recommendation
 
 
 class RecommendationAnswer(BaseModel):

@@ -10,7 +10,7 @@ from loregraph.api.serving import Serving, refuse_open_door
 from loregraph.workspace import Workspace
 
 if TYPE_CHECKING:
-    from recommender.service import Service
+    from recommender.serving.service import Service
 
 
 def run(
@@ -59,7 +59,7 @@ def run(
 def _open_service(
     workspace: Workspace, bundle: str | None, announce: Callable[[str], None]
 ) -> tuple[Service | None, str | None]:
-    from recommender.service import Service
+    from recommender.serving.service import Service
 
     if bundle is None and not workspace.latest_path.is_file():
         announce("no model is trained yet: recommendations will answer 503 until `lore train` and a restart")

@@ -12,7 +12,7 @@ from loregraph.explaining import Explanation, explain
 if TYPE_CHECKING:
     from kg.ledger.ledger import Ledger
     from kg.stores.store import GraphStore
-    from recommender.service import Service
+    from recommender.serving.service import Service
 
 FOLLOW_EVERY_S = 0.5
 

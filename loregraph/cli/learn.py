@@ -205,7 +205,7 @@ def recommend(
 ) -> None:
     """Recommend items to a user, or to somebody new from the items they had."""
     from kg.errors import UsageError
-    from recommender.service import Service
+    from recommender.serving.service import Service
 
     if (user is None) == (not had):
         raise UsageError("recommend to whom?", hint="Name a user, or the items somebody had: --had ITEM.")
@@ -229,7 +229,7 @@ def explain(
 ) -> None:
     """Explain a recommendation: the paths that support it, and the sentence behind every step."""
     from loregraph.explaining import explain as explain_with_sources
-    from recommender.service import Service
+    from recommender.serving.service import Service
 
     found = Workspace.find(workspace)
     service = Service.open(found.bundle(bundle))

@@ -28,7 +28,7 @@ def curves(
 ) -> None:
     """Draw how loss and validation went in a training, as a picture."""
     from loregraph.runs import find_run
-    from recommender.curves import draw_curves
+    from recommender.training.curves import draw_curves
 
     folder = find_run(Workspace.find(workspace), run)
     picture = out or folder / "curves.svg"

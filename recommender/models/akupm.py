@@ -30,12 +30,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kg.errors import UsageError
-from recommender.data import Ints
+from recommender.data.interactions import Ints
+from recommender.graph.ripple import draw_places
 from recommender.models.base import TrainingData
 from recommender.models.gradient import xavier
 from recommender.models.memories import DistinctTriples, Memory, RelatedNodes, masked_softmax
 from recommender.models.ripplenet import RippleConfig, RippleRecommender
-from recommender.ripple import draw_places
 
 
 @dataclass(frozen=True, slots=True)

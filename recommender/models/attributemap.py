@@ -22,8 +22,8 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, cg, svds
 
 from kg.errors import TrainingError, UsageError
-from recommender.data import Floats, Ints
-from recommender.graph import JointGraph
+from recommender.data.interactions import Floats, Ints
+from recommender.graph.joint import JointGraph
 from recommender.models.base import SideData, TrainingData, Vectors
 from recommender.models.linear import interaction_matrix
 

@@ -12,9 +12,9 @@ from typing import Protocol
 
 import numpy as np
 
-from recommender.data import Floats, Interactions, Ints
-from recommender.graph import JointGraph
-from recommender.mentions import Mentions
+from recommender.data.interactions import Floats, Interactions, Ints
+from recommender.graph.joint import JointGraph
+from recommender.graph.mentions import Mentions
 
 
 @dataclass(frozen=True, slots=True, eq=False)

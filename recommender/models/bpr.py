@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recommender.data import Ints
+from recommender.data.interactions import Ints
+from recommender.data.sampling import PairSampler, SampleBy, batches
 from recommender.models.base import TrainingData
 from recommender.models.gradient import VectorRecommender, ranking_loss, squared_norm, xavier
-from recommender.sampling import PairSampler, SampleBy, batches
 
 
 @dataclass(frozen=True, slots=True)

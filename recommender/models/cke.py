@@ -22,14 +22,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from kg.errors import UsageError
-from recommender.corruption import TripleCorrupter
-from recommender.data import Floats, Indices, Ints
-from recommender.graph import JointGraph
+from recommender.data.interactions import Floats, Indices, Ints
+from recommender.data.sampling import PairSampler, SampleBy, batches
+from recommender.graph.corruption import TripleCorrupter
+from recommender.graph.joint import JointGraph
+from recommender.graph.rows import RowGather
 from recommender.models.base import TrainingData
 from recommender.models.gradient import VectorRecommender, ranking_loss, squared_norm, xavier
 from recommender.models.translation import transr_loss
-from recommender.rows import RowGather
-from recommender.sampling import PairSampler, SampleBy, batches
 
 
 @dataclass(frozen=True, slots=True)

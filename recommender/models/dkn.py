@@ -27,14 +27,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kg.errors import UsageError
-from recommender.data import Floats, Ints
-from recommender.graph import JointGraph
-from recommender.mentions import Mentions, words_of
+from recommender.data.interactions import Floats, Ints
+from recommender.data.sampling import PairSampler, batches
+from recommender.data.sequences import histories
+from recommender.graph.joint import JointGraph
+from recommender.graph.mentions import Mentions, words_of
 from recommender.models.base import TrainingData
 from recommender.models.gradient import GradientRecommender, evaluating, xavier
 from recommender.models.translation import train_transe
-from recommender.sampling import PairSampler, batches
-from recommender.sequences import histories
 
 _TEXTS_PER_CHUNK = 2048
 _CELLS_PER_CHUNK = 1 << 23

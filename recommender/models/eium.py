@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kg.errors import UsageError
-from recommender.data import Floats, Ints
-from recommender.item_paths import ItemPaths
+from recommender.data.interactions import Floats, Ints
+from recommender.data.sampling import PairSampler, batches
+from recommender.data.sequences import PAD, histories
+from recommender.graph.item_paths import ItemPaths
 from recommender.models.base import TrainingData
 from recommender.models.gradient import GradientRecommender, drop_out, evaluating, squared_norm, xavier
 from recommender.models.path_attention import PathAttention, ReadPaths
-from recommender.sampling import PairSampler, batches
-from recommender.sequences import PAD, histories
 
 _USERS_PER_BLOCK = 64
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recommender.data import Floats, Indices, Ints
+from recommender.data.interactions import Floats, Indices, Ints
+from recommender.data.sampling import batches
 from recommender.models.base import TrainingData, Vectors
-from recommender.sampling import batches
 
 
 class GradientConfig(Protocol):

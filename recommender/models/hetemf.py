@@ -31,12 +31,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kg.errors import UsageError
-from recommender.data import Floats, Ints
-from recommender.metapaths import inverse_of, nearest_by_path, symmetric, symmetric_item_paths
+from recommender.data.interactions import Floats, Ints
+from recommender.data.sampling import PairSampler, batches
+from recommender.graph.metapaths import inverse_of, nearest_by_path, symmetric, symmetric_item_paths
+from recommender.graph.segment import SparseMatrix
 from recommender.models.base import TrainingData
 from recommender.models.gradient import VectorRecommender, xavier
-from recommender.sampling import PairSampler, batches
-from recommender.segment import SparseMatrix
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,12 +25,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kg.errors import UsageError
-from recommender.data import Ints
+from recommender.data.interactions import Ints
+from recommender.data.sampling import PairSampler, batches
+from recommender.graph.neighbours import SecondOrder
 from recommender.models.base import TrainingData
 from recommender.models.gradient import VectorRecommender, xavier
 from recommender.models.linear import interaction_matrix
-from recommender.neighbours import SecondOrder
-from recommender.sampling import PairSampler, batches
 
 Activation = Literal["tanh", "relu", "identity"]
 

@@ -26,12 +26,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kg.errors import UsageError
-from recommender.data import Floats, Interactions, Ints
+from recommender.data.interactions import Floats, Interactions, Ints
+from recommender.data.sampling import PairSampler, batches, contains
+from recommender.data.sequences import in_time
 from recommender.models.base import TrainingData
 from recommender.models.ctr import Backbone, BackboneName, DcnV2, DeepFm, Din
 from recommender.models.gradient import GradientRecommender, evaluating, xavier
-from recommender.sampling import PairSampler, batches, contains
-from recommender.sequences import in_time
 
 _ROWS_PER_CHUNK = 4096
 

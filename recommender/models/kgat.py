@@ -14,7 +14,7 @@ and costs those without: a cold item's vector stays small and random beside trai
 items of the planted graph falls from .93 to .65 after 30 epochs of BPR. So the default starts from nothing.
 
 Exactness at less cost: a layer is computed only for the rows that a batch reads through the layers above it
-(:mod:`recommender.propagation`); the result is the same number for number.
+(:mod:`recommender.graph.propagation`); the result is the same number for number.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from kg.errors import UsageError
-from recommender.attention import TranslationAttention
-from recommender.corruption import TripleCorrupter
-from recommender.data import Floats, Indices, Ints
-from recommender.graph import JointGraph
+from recommender.data.interactions import Floats, Indices, Ints
+from recommender.data.sampling import PairSampler, SampleBy, batches
+from recommender.graph.attention import TranslationAttention
+from recommender.graph.corruption import TripleCorrupter
+from recommender.graph.joint import JointGraph
+from recommender.graph.neighbour_batches import SampledPropagation
+from recommender.graph.propagation import Layer, Propagation, put_back, take
+from recommender.graph.rows import RowGather
 from recommender.models.base import TrainingData, Vectors
 from recommender.models.gradient import VectorRecommender, drop_out, ranking_loss, squared_norm, xavier
 from recommender.models.translation import transr_loss
-from recommender.neighbour_batches import SampledPropagation
-from recommender.propagation import Layer, Propagation, put_back, take
-from recommender.rows import RowGather
-from recommender.sampling import PairSampler, SampleBy, batches
 
 KnowledgeEdges = Literal["all", "forward"]
 

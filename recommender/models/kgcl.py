@@ -30,14 +30,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kg.errors import UsageError
-from recommender.corruption import TripleCorrupter
-from recommender.data import Indices, Interactions, Ints
-from recommender.graph import JointGraph
+from recommender.data.interactions import Indices, Interactions, Ints
+from recommender.data.sampling import PairSampler, SampleBy, batches
+from recommender.graph.corruption import TripleCorrupter
+from recommender.graph.joint import JointGraph
+from recommender.graph.segment import SparseMatrix, segment_softmax, segment_sum
 from recommender.models.base import TrainingData
 from recommender.models.gradient import VectorRecommender, ranking_loss, squared_norm, xavier
 from recommender.models.lightgcn import normalised_adjacency
-from recommender.sampling import PairSampler, SampleBy, batches
-from recommender.segment import SparseMatrix, segment_softmax, segment_sum
 
 _LEAST_TRUST, _SUREST = 0.3, 0.95  # as in the authors' code
 _COLUMNS_PER_PIECE = 1 << 12
@@ -73,9 +73,9 @@ class Config:
     epochs: int = 200
     sample_by: SampleBy = "interaction"
     warm_only: bool = True
-    """Theirs is false; see :mod:`recommender.sampling`. It holds for the contrast as well: a cold item is in
-    no batch, so it would only ever be pushed away (AUC on cold items of the planted graph: .43 in place of
-    .80, at 256 pairs a batch)."""
+    """Theirs is false; see :mod:`recommender.data.sampling`. It holds for the contrast as well: a cold item
+    is in no batch, so it would only ever be pushed away (AUC on cold items of the planted graph: .43 in place
+    of .80, at 256 pairs a batch)."""
 
 
 class View(NamedTuple):

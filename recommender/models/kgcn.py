@@ -29,11 +29,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kg.errors import UsageError
-from recommender.data import Floats, Ints
+from recommender.data.interactions import Floats, Ints
+from recommender.data.sampling import PairSampler, batches
+from recommender.graph.neighbours import Field, Flags, Hop, NeighbourTable
 from recommender.models.base import TrainingData
 from recommender.models.gradient import GradientRecommender, evaluating, xavier
-from recommender.neighbours import Field, Flags, Hop, NeighbourTable
-from recommender.sampling import PairSampler, batches
 
 Aggregator = Literal["sum", "concat", "neighbor"]
 _NUMBERS_PER_BLOCK = 1 << 18  # what is computed at once while ranking stays in the cache

@@ -28,12 +28,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from kg.errors import UsageError
-from recommender.data import Interactions, Ints
-from recommender.graph import JointGraph, KnowledgeView
+from recommender.data.interactions import Interactions, Ints
+from recommender.data.sampling import PairSampler, SampleBy, batches
+from recommender.graph.joint import JointGraph, KnowledgeView
+from recommender.graph.segment import SparseMatrix
 from recommender.models.base import TrainingData
 from recommender.models.gradient import VectorRecommender, drop_out, ranking_loss, squared_norm, xavier
-from recommender.sampling import PairSampler, SampleBy, batches
-from recommender.segment import SparseMatrix
 
 Independence = Literal["distance", "mutual", "cosine"]
 _TEMPERATURE = 0.2  # of the contrastive estimate, as in the authors' code
@@ -67,7 +67,7 @@ class Config:
     message_dropout: float = 0.1
     sample_by: SampleBy = "interaction"
     warm_only: bool = True
-    """Theirs is false; see :mod:`recommender.sampling`."""
+    """Theirs is false; see :mod:`recommender.data.sampling`."""
 
 
 class Kgin(VectorRecommender):

@@ -23,14 +23,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kg.errors import UsageError
-from recommender.data import Ints
-from recommender.graph import JointGraph
+from recommender.data.interactions import Ints
+from recommender.data.sampling import PairSampler, batches
+from recommender.data.sequences import PAD, histories
+from recommender.graph.joint import JointGraph
 from recommender.models.base import TrainingData
 from recommender.models.gradient import VectorRecommender, drop_out, xavier
 from recommender.models.recurrent import GatedUnit
 from recommender.models.translation import train_transe
-from recommender.sampling import PairSampler, batches
-from recommender.sequences import PAD, histories
 
 _USERS_PER_CHUNK = 1024
 _TRANSE_BATCH, _TRANSE_STEPS = 512, 32

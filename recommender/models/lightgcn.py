@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recommender.data import Interactions, Ints
+from recommender.data.interactions import Interactions, Ints
+from recommender.data.sampling import PairSampler, SampleBy, batches
+from recommender.graph.segment import SparseMatrix
 from recommender.models.base import TrainingData
 from recommender.models.gradient import VectorRecommender, ranking_loss, squared_norm
-from recommender.sampling import PairSampler, SampleBy, batches
-from recommender.segment import SparseMatrix
 
 
 @dataclass(frozen=True, slots=True)

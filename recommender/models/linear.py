@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from recommender.data import Floats, Interactions, Ints
+from recommender.data.interactions import Floats, Interactions, Ints
 from recommender.models.base import Vectors
 
 

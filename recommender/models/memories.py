@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recommender.graph import KnowledgeView
+from recommender.graph.joint import KnowledgeView
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recommender.data import Ints
-from recommender.item_paths import PathsOfRows, PathTrie
+from recommender.data.interactions import Ints
+from recommender.graph.item_paths import PathsOfRows, PathTrie
+from recommender.graph.segment import segment_softmax, segment_sum
 from recommender.models.gradient import xavier
 from recommender.models.recurrent import GatedUnit
-from recommender.segment import segment_softmax, segment_sum
 
 
 @dataclass(frozen=True, slots=True, eq=False)

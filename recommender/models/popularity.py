@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recommender.data import Floats, Ints
+from recommender.data.interactions import Floats, Ints
 from recommender.models.base import TrainingData, Vectors
 
 

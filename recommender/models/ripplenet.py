@@ -33,7 +33,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from kg.errors import TrainingError, UsageError
-from recommender.data import Floats, Ints
+from recommender.data.interactions import Floats, Ints
+from recommender.data.sampling import PairSampler, SampleBy, batches
+from recommender.graph.ripple import draw_ripple_sets
 from recommender.models.base import TrainingData
 from recommender.models.gradient import GradientRecommender, evaluating, xavier
 from recommender.models.memories import (
@@ -44,8 +46,6 @@ from recommender.models.memories import (
     attend,
     masked_softmax,
 )
-from recommender.ripple import draw_ripple_sets
-from recommender.sampling import PairSampler, SampleBy, batches
 
 _SCORES_PER_CHUNK = 1 << 20
 

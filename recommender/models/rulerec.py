@@ -1,6 +1,6 @@
 """RuleRec (Ma et al., WWW 2019): rules between items, learned with the recommender that uses them.
 
-A rule is a sequence of at most three relations that leads from item to item (:mod:`recommender.rules`);
+A rule is a sequence of at most three relations that leads from item to item (:mod:`recommender.graph.rules`);
 ``x(k, i)`` holds the probability of each rule from item k to item i. For a user, ``F(u, i) = sum of x(k, i)``
 over the items k that u had, i itself left out. Score: ``p_u · q_i + w · F(u, i)``. Loss: ``softplus(s_n -
 s_p)`` plus ``rule_rate`` times the loss of telling, by the same ``w``, pairs of items that belong together
@@ -28,11 +28,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kg.errors import UsageError
-from recommender.data import Floats, Ints
-from recommender.item_paths import ItemPaths
-from recommender.models.base import TrainingData
-from recommender.models.gradient import GradientRecommender, evaluating, squared_norm, xavier
-from recommender.rules import (
+from recommender.data.interactions import Floats, Ints
+from recommender.data.sampling import PairSampler, batches
+from recommender.graph.item_paths import ItemPaths
+from recommender.graph.rules import (
     Rule,
     RuleWalks,
     chi_square,
@@ -43,7 +42,8 @@ from recommender.rules import (
     user_features,
     with_unrelated,
 )
-from recommender.sampling import PairSampler, batches
+from recommender.models.base import TrainingData
+from recommender.models.gradient import GradientRecommender, evaluating, squared_norm, xavier
 
 RuleLoss = Literal["none", "sigmoid", "linear", "chi-square"]
 _USERS_PER_BLOCK = 256

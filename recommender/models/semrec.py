@@ -33,8 +33,8 @@ from scipy import sparse
 from scipy.optimize import nnls
 
 from kg.errors import TrainingError, UsageError
-from recommender.data import Floats, Interactions, Ints
-from recommender.metapaths import (
+from recommender.data.interactions import Floats, Interactions, Ints
+from recommender.graph.metapaths import (
     nearest_by_path,
     row_normalised,
     symmetric_item_paths,

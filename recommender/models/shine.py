@@ -36,12 +36,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kg.errors import UsageError
-from recommender.data import Floats, Interactions, Ints
-from recommender.graph import JointGraph
-from recommender.metapaths import highest, row_normalised
+from recommender.data.interactions import Floats, Interactions, Ints
+from recommender.data.sampling import batches
+from recommender.graph.joint import JointGraph
+from recommender.graph.metapaths import highest, row_normalised
 from recommender.models.base import TrainingData
 from recommender.models.gradient import VectorRecommender, xavier
-from recommender.sampling import batches
 
 
 @dataclass(frozen=True, slots=True)

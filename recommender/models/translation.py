@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kg.errors import TrainingError
-from recommender.corruption import TripleCorrupter
-from recommender.data import Floats, Indices, Ints
+from recommender.data.interactions import Floats, Indices, Ints
+from recommender.data.sampling import batches
+from recommender.graph.corruption import TripleCorrupter
 from recommender.models.gradient import squared_norm
-from recommender.sampling import batches
 
 
 class TranslationTerms(NamedTuple):
@@ -49,7 +49,7 @@ def transr_loss(
     """TransR of a batch of triples against the same triples with tails ``corrupted``.
 
     ``normalised`` puts projected entities and relation vectors to length 1, as CKE does. ``gather`` picks
-    rows of ``entities``: a :class:`~recommender.rows.RowGather` where the table is large.
+    rows of ``entities``: a :class:`~recommender.graph.rows.RowGather` where the table is large.
 
     *Shape:* ``entities`` [n_entities, dim], ``relations`` [n_relations, relation_dim], ``projections``
     [n_relations, dim, relation_dim]; the ids [batch].

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.recommender.test_bundle import bundle
 
 from kg.errors import ConfigurationError, UsageError
 from kg.facts import Status
@@ -15,10 +16,9 @@ from loregraph.explaining import explain
 from loregraph.training_data import Source
 from loregraph.workspace import Workspace
 from recommender.models.registry import find_model
-from recommender.service import Service
+from recommender.serving.service import Service
 from tests.kg.test_snapshot import SENTENCES, put
 from tests.loregraph.commands import FILMS, lore
-from tests.recommender.test_bundle import bundle
 
 
 def network(folder: Path) -> Path:

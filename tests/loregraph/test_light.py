@@ -62,7 +62,9 @@ def test_ingest_and_query_load_no_torch(tmp_path: Path) -> None:
     assert heavy_modules("query", "-w", folder, "MATCH (f:Film) RETURN f.name") == set()
 
 
-@pytest.mark.parametrize("module", ["kg", "loregraph.api.app", "recommender.service", "loregraph.explaining"])
+@pytest.mark.parametrize(
+    "module", ["kg", "loregraph.api.app", "recommender.serving.service", "loregraph.explaining"]
+)
 def test_importing_the_serving_side_loads_no_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment(), check=False)

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from recommender.data import Interactions
-from recommender.splits import Split
+from recommender.data.interactions import Interactions
+from recommender.data.splits import Split
 from tests.worlds import N_ATTRIBUTES, N_ITEMS, N_NOISE, N_USERS, Pairs, PlainGraph, World
 
 N_STEPS, N_PAIRS = 10, 4

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.evaluate import pair_auc
-from recommender.graph import JointGraph
+from recommender.evaluation.evaluate import pair_auc
+from recommender.graph.joint import JointGraph
 from recommender.models.base import Recommender, SideData
-from recommender.training import Options, train
+from recommender.training.train import Options, train
 from tests.worlds import Variant, World, planted_world
 
 SEEDS = (0, 1, 2)

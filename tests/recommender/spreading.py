@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from recommender.data import Interactions
-from recommender.graph import JointGraph
+from recommender.data.interactions import Interactions
+from recommender.data.splits import Split
+from recommender.graph.joint import JointGraph
 from recommender.models.base import TrainingData
-from recommender.splits import Split
 from tests.worlds import PlainGraph
 
 NOTHING_HAD, ONLY_UNLINKED, ONE_PATH = 0, 1, 2

@@ -7,23 +7,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.recommender.test_bundle import bundle
 
 from kg.errors import LoreError, NotFound, TrainingError, UsageError
-from recommender.bundle import ItemRows
-from recommender.data import Interactions
-from recommender.data_report import describe
-from recommender.datasets import snapshot_of
-from recommender.graph import JointGraph
-from recommender.growth import grow
+from recommender.data.datasets import snapshot_of
+from recommender.data.interactions import Interactions
+from recommender.data.readers import read_interactions
+from recommender.data.report import describe
+from recommender.data.sampling import PairSampler
+from recommender.data.splits import Split
+from recommender.graph.joint import JointGraph
 from recommender.models.base import SideData
 from recommender.models.registry import MODELS
-from recommender.packing import pack
-from recommender.readers import read_interactions
-from recommender.sampling import PairSampler
-from recommender.service import Service
-from recommender.splits import Split
-from recommender.training import Options, Trained, train
-from tests.recommender.test_bundle import bundle
+from recommender.serving.bundle import ItemRows
+from recommender.serving.growth import grow
+from recommender.serving.packing import pack
+from recommender.serving.service import Service
+from recommender.training.train import Options, Trained, train
 from tests.recommender.tiny import tiny
 from tests.worlds import PlainGraph
 

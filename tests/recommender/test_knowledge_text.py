@@ -15,7 +15,8 @@ from kg.errors import BudgetExceeded, LanguageModelError, ServiceUnavailable, Us
 from language.calls import Budget, Calls
 from language.chat import OpenAIChatModel
 from language.encoder import SentenceEncoder, Vectors
-from recommender.data import Interactions
+from recommender.data.interactions import Interactions
+from recommender.data.splits import Split
 from recommender.knowledge_text import (
     Knowledge,
     KnowledgeWriter,
@@ -26,8 +27,7 @@ from recommender.knowledge_text import (
     told_first,
     write_knowledge,
 )
-from recommender.splits import Split
-from recommender.training import Options, train
+from recommender.training.train import Options, train
 from tests.language_server import Fault, LanguageServer
 from tests.worlds import PlainGraph
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recommender.evaluate import evaluate, pair_auc
-from recommender.graph import JointGraph
-from recommender.metrics import auc
-from recommender.packing import pack
-from recommender.service import Service
-from recommender.training import Options, train
+from recommender.evaluation.evaluate import evaluate, pair_auc
+from recommender.evaluation.metrics import auc
+from recommender.graph.joint import JointGraph
+from recommender.serving.packing import pack
+from recommender.serving.service import Service
+from recommender.training.train import Options, train
 from tests.recommender.planting import FLAT, KGAT, SEEDS, aucs, trained
 from tests.worlds import N_ITEMS, N_USERS, Variant, planted_world
 
@@ -108,7 +108,7 @@ def test_full_ranking_of_cold_items_beats_what_knows_no_graph() -> None:
     liked = world.likes[:, world.attribute]
     cold = np.flatnonzero(world.split.train.popularity == 0)
     users, items = np.nonzero(liked[:, cold])
-    from recommender.data import Interactions
+    from recommender.data.interactions import Interactions
 
     train_ = world.split.train
     truth = Interactions.of(

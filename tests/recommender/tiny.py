@@ -6,12 +6,12 @@ from functools import cache
 
 import numpy as np
 
-from recommender.data import Interactions
-from recommender.graph import JointGraph
+from recommender.data.interactions import Interactions
+from recommender.data.splits import Split, last_split
+from recommender.graph.joint import JointGraph
 from recommender.models.base import SideData
-from recommender.run import Precision
-from recommender.splits import Split, last_split
-from recommender.training import Options, Trained, train
+from recommender.training.run import Precision
+from recommender.training.train import Options, Trained, train
 from tests.worlds import PlainGraph
 
 

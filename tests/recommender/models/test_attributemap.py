@@ -7,11 +7,11 @@ import pytest
 from scipy import sparse
 
 from kg.errors import TrainingError
-from recommender.data import Interactions
-from recommender.graph import JointGraph
+from recommender.data.interactions import Interactions
+from recommender.data.splits import Split
+from recommender.graph.joint import JointGraph
 from recommender.models.attributemap import AttributeMap, Config, fit_ridge, item_features
 from recommender.models.base import SideData, TrainingData
-from recommender.splits import Split
 from tests.recommender.planting import aucs
 from tests.recommender.tiny import tiny
 from tests.worlds import Variant, planted_world

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from recommender.data import Interactions
-from recommender.evaluate import pair_auc
+from recommender.data.interactions import Interactions
+from recommender.data.splits import Split
+from recommender.evaluation.evaluate import pair_auc
 from recommender.models.base import TrainingData
 from recommender.models.bpr import Bpr, Config
 from recommender.models.gradient import ranking_loss, squared_norm
-from recommender.splits import Split
-from recommender.training import Options, train
+from recommender.training.train import Options, train
 
 
 def test_loss_is_minus_log_sigmoid_and_finite() -> None:

@@ -10,12 +10,12 @@ import torch
 from torch.nn import functional
 
 from kg.errors import UsageError
-from recommender.graph import JointGraph
+from recommender.graph.joint import JointGraph
 from recommender.models.base import SideData, TrainingData
 from recommender.models.bpr import Bpr
 from recommender.models.bpr import Config as BprConfig
 from recommender.models.cke import Cke, Config
-from recommender.training import Options, train
+from recommender.training.train import Options, train
 from tests.recommender.planting import aucs
 from tests.recommender.tiny import tiny
 from tests.worlds import planted_world

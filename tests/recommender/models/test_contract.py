@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from kg.errors import UsageError
-from recommender.data import Interactions
+from recommender.data.interactions import Interactions
+from recommender.data.splits import Split
 from recommender.models.registry import MODELS, NEEDS
-from recommender.splits import Split
-from recommender.training import train
+from recommender.training.train import train
 from tests.recommender.tiny import fitted, tiny
 
 pytestmark = pytest.mark.filterwarnings("error")

@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from kg.errors import UsageError
-from recommender.data import Interactions
-from recommender.evaluate import pair_auc
-from recommender.graph import JointGraph
-from recommender.mentions import Mentions, align_mentions
+from recommender.data.interactions import Interactions
+from recommender.data.splits import Split
+from recommender.evaluation.evaluate import pair_auc
+from recommender.graph.joint import JointGraph
+from recommender.graph.mentions import Mentions, align_mentions
 from recommender.models.base import SideData, TrainingData
 from recommender.models.dkn import Config, Dkn
-from recommender.splits import Split
-from recommender.training import Options, train
+from recommender.training.train import Options, train
 from tests.recommender.planting import SEEDS
 from tests.worlds import N_ITEMS, PlainGraph, planted_world
 

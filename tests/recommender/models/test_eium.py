@@ -10,16 +10,16 @@ import torch
 from torch.nn import functional
 
 from kg.errors import UsageError
-from recommender.evaluate import pair_auc
-from recommender.graph import JointGraph
-from recommender.item_paths import PathsOfRows, PathTrie
-from recommender.metrics import auc
+from recommender.data.sequences import PAD
+from recommender.evaluation.evaluate import pair_auc
+from recommender.evaluation.metrics import auc
+from recommender.graph.item_paths import PathsOfRows, PathTrie
+from recommender.graph.joint import JointGraph
 from recommender.models.base import SideData, TrainingData
 from recommender.models.eium import Config, Eium
 from recommender.models.gradient import xavier
 from recommender.models.path_attention import PathAttention
-from recommender.sequences import PAD
-from recommender.training import Options, train
+from recommender.training.train import Options, train
 from tests.recommender.models.test_contract import tiny
 from tests.recommender.ordered import in_random_order, ordered_world
 from tests.recommender.planting import SEEDS, trained

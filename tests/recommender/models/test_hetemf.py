@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from kg.errors import UsageError
-from recommender.data import Interactions
-from recommender.evaluate import pair_auc
-from recommender.graph import JointGraph
-from recommender.metapaths import nearest_by_path
+from recommender.data.interactions import Interactions
+from recommender.data.splits import Split
+from recommender.evaluation.evaluate import pair_auc
+from recommender.graph.joint import JointGraph
+from recommender.graph.metapaths import nearest_by_path
+from recommender.graph.segment import SparseMatrix
 from recommender.models.base import SideData, TrainingData
 from recommender.models.hetemf import Config, HeteMf, as_matrix, laplacian_of, on_simplex, roughness
-from recommender.segment import SparseMatrix
-from recommender.splits import Split
 from tests.recommender.planting import SEEDS, trained
 from tests.worlds import PlainGraph, Variant, planted_world, rated_pairs
 

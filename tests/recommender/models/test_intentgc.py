@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from kg.errors import UsageError
-from recommender.data import Interactions
-from recommender.graph import JointGraph
+from recommender.data.interactions import Interactions
+from recommender.data.splits import Split
+from recommender.graph.joint import JointGraph
 from recommender.models.base import SideData, TrainingData
 from recommender.models.intentgc import Config, IntentGc
-from recommender.splits import Split
 from tests.recommender.planting import aucs
 from tests.worlds import PlainGraph
 

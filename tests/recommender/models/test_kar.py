@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kg.errors import UsageError
-from recommender.data import Interactions, Ints
-from recommender.evaluate import pair_auc
+from recommender.data.interactions import Interactions, Ints
+from recommender.evaluation.evaluate import pair_auc
 from recommender.knowledge_text import mean_vectors
 from recommender.models.base import SideData, TrainingData
 from recommender.models.ctr import BackboneName, DcnV2, DeepFm
 from recommender.models.kar import Adaptor, Config, Kar, check_told_first
-from recommender.training import Options, train
+from recommender.training.train import Options, train
 from tests.recommender.planting import SEEDS
 from tests.worlds import N_ATTRIBUTES, N_ITEMS, planted_world
 

@@ -9,13 +9,13 @@ import torch
 from torch.nn import functional
 
 from kg.errors import UsageError
-from recommender.data import Interactions, Ints
-from recommender.graph import JointGraph
+from recommender.data.interactions import Interactions, Ints
+from recommender.data.splits import Split, random_split
+from recommender.graph.joint import JointGraph
 from recommender.models.base import TrainingData, Vectors
 from recommender.models.gradient import ranking_loss, squared_norm
 from recommender.models.kgat import Config, Kgat
-from recommender.splits import Split, random_split
-from recommender.training import Options, train
+from recommender.training.train import Options, train
 from tests.worlds import PlainGraph, planted_world
 
 
@@ -215,7 +215,7 @@ def test_rows_of_a_batch_equal_those_of_all(
     layers: tuple[int, ...], seed: int, threshold: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loss and every gradient, with users who come twice, hubs, and nodes without edges."""
-    monkeypatch.setattr("recommender.propagation._WORTH_RESTRICTING", threshold)
+    monkeypatch.setattr("recommender.graph.propagation._WORTH_RESTRICTING", threshold)
     model = skewed(Config(dim=6, relation_dim=5, layers=layers, message_dropout=0.0, penalty=0.01), seed)
     rng = np.random.default_rng(seed)
     user = rng.choice([0, 1, 59, *rng.integers(0, model.n_users, 5)], 12) % model.n_users
@@ -303,8 +303,8 @@ def test_attention_in_pieces_equals_attention_at_once(monkeypatch: pytest.Monkey
     model = skewed(CONFIG, 0)
     whole = model.edge_weights()
     for at_once in (1, 7, 60):
-        monkeypatch.setattr("recommender.attention._EDGES_AT_ONCE", at_once)
-        monkeypatch.setattr("recommender.attention._EDGES_MULTIPLIED", max(1, at_once // 2))
+        monkeypatch.setattr("recommender.graph.attention._EDGES_AT_ONCE", at_once)
+        monkeypatch.setattr("recommender.graph.attention._EDGES_MULTIPLIED", max(1, at_once // 2))
         model.refresh()
         assert np.allclose(model.edge_weights(), whole, atol=1e-12)
 

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from kg.errors import UsageError
-from recommender.data import Interactions
-from recommender.evaluate import evaluate, pair_auc
-from recommender.graph import JointGraph
+from recommender.data.interactions import Interactions
+from recommender.evaluation.evaluate import evaluate, pair_auc
+from recommender.graph.joint import JointGraph
 from recommender.models.base import TrainingData
 from recommender.models.kgcl import Config, ItemEdges, Kgcl, View, info_nce, keep_probabilities
 from recommender.models.lightgcn import Config as LightGcnConfig
 from recommender.models.lightgcn import LightGcn, normalised_adjacency
-from recommender.training import Options, train
+from recommender.training.train import Options, train
 from tests.recommender.planting import SEEDS, trained
 from tests.recommender.tiny import tiny
 from tests.worlds import Variant, planted_world, with_noise

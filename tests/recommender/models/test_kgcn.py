@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from kg.errors import UsageError
-from recommender.data import Interactions
-from recommender.graph import JointGraph
+from recommender.data.interactions import Interactions
+from recommender.data.splits import Split
+from recommender.graph.joint import JointGraph
 from recommender.models.base import TrainingData
 from recommender.models.kgcn import Config, Kgcn
-from recommender.splits import Split
-from recommender.training import Options, train
+from recommender.training.train import Options, train
 from tests.recommender.planting import aucs
 from tests.worlds import PlainGraph
 

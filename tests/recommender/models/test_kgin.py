@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from kg.errors import UsageError
-from recommender.graph import JointGraph
+from recommender.graph.joint import JointGraph
 from recommender.models.base import TrainingData
 from recommender.models.kgin import Config, Kgin, dependence, distance_correlation
 from tests.recommender.planting import aucs

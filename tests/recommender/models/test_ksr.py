@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from kg.errors import UsageError
-from recommender.evaluate import pair_auc
-from recommender.graph import JointGraph
+from recommender.data.sequences import PAD
+from recommender.data.splits import last_split
+from recommender.evaluation.evaluate import pair_auc
+from recommender.graph.joint import JointGraph
 from recommender.models.base import TrainingData
 from recommender.models.ksr import Config, Ksr
-from recommender.sequences import PAD
-from recommender.splits import last_split
-from recommender.training import Options, train
+from recommender.training.train import Options, train
 from tests.recommender.models.test_contract import tiny
 from tests.recommender.ordered import in_random_order, ordered_world
 from tests.recommender.planting import SEEDS, trained

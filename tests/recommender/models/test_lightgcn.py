@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from recommender.data import Interactions
+from recommender.data.interactions import Interactions
 from recommender.models.base import TrainingData
 from recommender.models.bpr import Bpr
 from recommender.models.bpr import Config as BprConfig

@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 
 from kg.errors import TrainingError
-from recommender.data import Interactions
+from recommender.data.interactions import Interactions
 from recommender.models import ease, itemknn
 from recommender.models.base import TrainingData
 from tests.recommender.planting import aucs

@@ -9,10 +9,10 @@ from scipy import sparse
 from torch.nn import functional
 
 from kg.errors import UsageError
-from recommender.graph import JointGraph
+from recommender.graph.joint import JointGraph
 from recommender.models.base import SideData, TrainingData
 from recommender.models.rulerec import Config, RuleRec, association_loss
-from recommender.training import Options, train
+from recommender.training.train import Options, train
 from tests.recommender.models.test_contract import tiny
 from tests.recommender.planting import SEEDS, aucs, trained
 from tests.worlds import PlainGraph, planted_world

@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from kg.errors import TrainingError
-from recommender.data import Interactions
-from recommender.evaluate import pair_auc
-from recommender.graph import JointGraph
-from recommender.metapaths import path_sim, row_normalised
+from recommender.data.interactions import Interactions
+from recommender.data.splits import Split
+from recommender.evaluation.evaluate import pair_auc
+from recommender.graph.joint import JointGraph
+from recommender.graph.metapaths import path_sim, row_normalised
 from recommender.models import semrec
 from recommender.models.base import SideData, TrainingData
 from recommender.models.semrec import Config, SemRec, personal_weights, rating_levels, shared_weights
-from recommender.splits import Split
-from recommender.training import train
+from recommender.training.train import train
 from tests.recommender.planting import SEEDS
 from tests.worlds import PlainGraph, Variant, planted_world, rated_pairs
 

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from kg.errors import UsageError
-from recommender.data import Interactions
-from recommender.evaluate import pair_auc
-from recommender.graph import JointGraph
+from recommender.data.interactions import Interactions
+from recommender.data.splits import Split
+from recommender.evaluation.evaluate import pair_auc
+from recommender.graph.joint import JointGraph
 from recommender.models.base import SideData, TrainingData
 from recommender.models.shine import AutoEncoder, Config, Shine, attributes
-from recommender.splits import Split
-from recommender.training import Options, train
+from recommender.training.train import Options, train
 from tests.recommender.planting import SEEDS, trained
 from tests.worlds import PlainGraph, Variant, planted_world, rated_pairs
 

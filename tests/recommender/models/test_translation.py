@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kg.errors import TrainingError
-from recommender.data import Floats, Ints
+from recommender.data.interactions import Floats, Ints
 from recommender.models.translation import (
     TranslationVectors,
     project_by_relation,

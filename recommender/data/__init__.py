@@ -1,0 +1,1 @@
+"""Interactions: read, checked, split and drawn from, with what else is known of users and items."""
