@@ -1,23 +1,19 @@
-"""Commands that learn and recommend: train, evaluate, refresh, recommend, explain."""
+"""Commands around a trained recommender: evaluate, refresh, recommend, explain."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from loregraph.cli.models import TrainCommand
-from loregraph.cli.options import BundleOption, JsonOption, WorkspaceOption, parse_parameters
+from loregraph.cli.options import BundleOption, JsonOption, WorkspaceOption
 from loregraph.cli.output import (
-    end_progress,
     next_step,
     print_json,
     print_pairs,
     print_path,
     print_rows,
-    progress_line,
     say,
 )
 from loregraph.workspace import Workspace
@@ -25,115 +21,10 @@ from loregraph.workspace import Workspace
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the root."""
-    app.command(cls=TrainCommand)(train)
     app.command()(evaluate)
     app.command()(refresh)
     app.command()(recommend)
     app.command()(explain)
-
-
-def train(
-    model: Annotated[str, typer.Argument(help="One of the models below.")],
-    interactions: Annotated[
-        Path | None, typer.Option(help="CSV, Parquet, RecBole .inter, KGCN or KGAT file.")
-    ] = None,
-    dataset: Annotated[
-        Path | None,
-        typer.Option(
-            help="Instead: a folder in the layout of RecBole, KGCN, KGAT or a HIN, with its own graph."
-        ),
-    ] = None,
-    workspace: WorkspaceOption = None,
-    positive_from: Annotated[
-        float | None, typer.Option(help="Ratings at or above this are positive; all rows where not set.")
-    ] = None,
-    split: Annotated[
-        str,
-        typer.Option(
-            help="How to hold out: random, last (each user's last tenth), leave-last (each user's last one),"
-            " time (one moment for all) or cold-item (whole items)."
-        ),
-    ] = "random",
-    texts: Annotated[
-        Path | None, typer.Option(help="CSV or JSON lines of item_id and text, for models that read.")
-    ] = None,
-    friends: Annotated[
-        Path | None, typer.Option(help="CSV of user_id and friend_id, for models that ask who knows whom.")
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="At most this many; the model's default if not set.", min=1)
-    ] = None,
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", "-s", help="A setting of the model, name=value, repeatable.")
-    ] = None,
-    trials: Annotated[
-        int,
-        typer.Option(help="Search the settings first, this many trainings, on the validation part.", min=0),
-    ] = 0,
-    seed: Annotated[int, typer.Option(help="Makes the run repeatable.", min=0)] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[
-        int, typer.Option(help="CPU threads; more than one helps on large graphs only.", min=1)
-    ] = 1,
-    workers: Annotated[
-        int,
-        typer.Option(help="Processes that train together; a step takes the batches of all of them.", min=1),
-    ] = 1,
-    precision: Annotated[str, typer.Option(help="float32, or bfloat16 for products in 16 bits.")] = "float32",
-    accumulate: Annotated[
-        int, typer.Option(help="Batches to a step: less memory with a smaller -s batch_size=.", min=1)
-    ] = 1,
-    track: Annotated[
-        str | None, typer.Option(help="Show the figures in tensorboard or mlflow as well.")
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="The bundle's name; the model's if not set.")] = None,
-    json_: JsonOption = False,
-) -> None:
-    """Train a recommender on interactions and the graph; test it beside its baselines; write a bundle."""
-    from loregraph.runs import parse_precision
-    from loregraph.side_data import SideFiles
-    from loregraph.training_run import TrainingRequest, train_bundle
-
-    request = TrainingRequest(
-        model,
-        interactions,
-        dataset,
-        positive_from=positive_from,
-        split=split,
-        epochs=epochs,
-        settings=parse_parameters(setting or []),
-        seed=seed,
-        device=device,
-        threads=threads,
-        name=name,
-        files=SideFiles(texts, friends),
-        trials=trials,
-        precision=parse_precision(precision),
-        accumulate=accumulate,
-        workers=workers,
-        tracker=track,
-    )
-    try:
-        report = train_bundle(Workspace.find(workspace), request, progress_line)
-    finally:
-        end_progress()
-    print_rows(report.rows, as_json=json_)
-    for note in report.notes:
-        say(f"note: {note}.")
-    data = report.data
-    say(
-        f"data: {data['interactions']} interactions of {data['users']} users with {data['items']} items,"
-        f" popularity Gini {data['popularity_gini']:.2f}, {data['duplicate_rows']} duplicate rows,"
-        f" {data['contradictory_pairs']} pairs with several ratings (the latest counts);"
-        f" {data['cold_test_items']} tested items are cold."
-    )
-    if report.found:
-        say(
-            "settings found: "
-            + " ".join(f"-s {name}={json.dumps(value)}" for name, value in report.found.items())
-        )
-    say(f"bundle: {report.bundle}")
-    next_step("lore evaluate --compare", workspace)
 
 
 def evaluate(

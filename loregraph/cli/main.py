@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from kg.errors import LoreError
-from loregraph.cli import ask, build, learn, models, runs, serve
+from loregraph.cli import ask, build, learn, models, runs, serve, train
 
 app = typer.Typer(
     name="lore",
@@ -19,7 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (build, ask, learn, models, runs, serve):
+for room in (build, ask, train, learn, models, runs, serve):
     room.register(app)
 
 
