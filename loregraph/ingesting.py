@@ -14,12 +14,13 @@ from extraction.pipeline import IngestInterrupted, run_ingest
 from extraction.report import IngestReport
 from kg.errors import LoreError, UsageError
 from kg.facts import Chunk, Document
+from loregraph.language_model import budget, open_client, prices
 from loregraph.workspace import Workspace
 
 if TYPE_CHECKING:
     from extraction.llm import LanguageModelExtractor
     from kg.ledger.ledger import Ledger
-    from language.calls import LedgeredChatModel, Price
+    from language.calls import LedgeredChatModel
     from language.chat import OpenAIChatModel
     from language.request import Request
 
@@ -161,7 +162,7 @@ def estimate_paths(
         )
         with Calls(workspace.calls_path) as calls:
             cost = estimate_calls(
-                requests, completion_tokens=EXPECTED_ANSWER_TOKENS, prices=_prices(workspace), calls=calls
+                requests, completion_tokens=EXPECTED_ANSWER_TOKENS, prices=prices(workspace), calls=calls
             )
     return {
         **summary,
@@ -182,36 +183,14 @@ def _extractor(workspace: Workspace, named: str | None) -> Iterator[Extractor]:
         yield LocalExtractor(workspace.schema)
     elif name == "llm":
         from extraction.llm import LanguageModelExtractor
+        from language.calls import Calls, LedgeredChatModel
 
-        with _language_model(workspace) as (model, client):
+        client = open_client(workspace)
+        with Calls(workspace.calls_path) as calls:
+            model = LedgeredChatModel(client, calls, budget=budget(workspace), prices=prices(workspace))
             yield _Metered(LanguageModelExtractor(model, workspace.schema), model, client)
     else:
         raise UsageError(f"there is no extractor {name!r}.", hint="Known: local, llm.")
-
-
-@contextmanager
-def _language_model(workspace: Workspace) -> Iterator[tuple[LedgeredChatModel, OpenAIChatModel]]:
-    from language.calls import Budget, Calls, LedgeredChatModel
-    from language.chat import OpenAIChatModel
-
-    settings = workspace.settings.language
-    client = OpenAIChatModel(
-        settings.model,
-        settings.base_url,
-        settings.api_key.get_secret_value() or None,
-        max_in_flight=settings.max_in_flight,
-    )
-    with Calls(workspace.calls_path) as calls:
-        budget = Budget(dollars=settings.budget_dollars)
-        yield LedgeredChatModel(client, calls, budget=budget, prices=_prices(workspace)), client
-
-
-def _prices(workspace: Workspace) -> dict[str, Price]:
-    from language.calls import Price
-
-    settings = workspace.settings.language
-    price = Price(settings.dollars_per_million_prompt_tokens, settings.dollars_per_million_completion_tokens)
-    return {settings.model: price} if price.prompt or price.completion else {}
 
 
 def _one_line(report: IngestReport) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kg.errors import UsageError
 from loregraph.training_data import Ground
 from loregraph.workspace import Workspace
 
@@ -23,52 +24,71 @@ FACTS_IN_A_TEXT = 12
 
 
 @dataclass(frozen=True, slots=True)
-class SideFiles:
-    """Files that somebody named."""
+class SideSources:
+    """Where it comes from: files that somebody named, or the language model, asked about a ``domain``."""
 
     texts: Path | None = None
     friends: Path | None = None
+    domain: str | None = None
+    send_interactions: bool = False
 
 
 def gather(
     entry: ModelEntry,
     workspace: Workspace,
     ground: Ground,
-    files: SideFiles,
-) -> SideData:
-    """What the model needs, and what was named.
+    sources: SideSources,
+) -> tuple[SideData, list[str]]:
+    """What the model needs, and what was named; and notes on how it went.
 
     Without a file of texts an item's text is what the graph says of its entity; without one of friends they
-    are those of the dataset; a user's vector is the mean of those of the items they had in training. Raises
-    :class:`~kg.errors.InputError` and :class:`~kg.errors.UsageError` for files that cannot be used.
+    are those of the dataset; a user's vector is the mean of those of the items they had in training, where
+    no language model writes about the users. Raises :class:`~kg.errors.InputError` and
+    :class:`~kg.errors.UsageError` for files that cannot be used, and what :func:`loregraph.knowledge.write`
+    raises.
     """
     from recommender.data.side import read_friends, read_item_texts
     from recommender.models.base import SideData
 
     interactions, snapshot = ground.interactions, ground.snapshot
+    reads = entry.needs & {"item_vectors", "user_vectors"}
+    if sources.domain is not None and not reads:
+        raise UsageError(
+            f"{entry.name} reads no texts, so a language model has nothing to write.",
+            hint="Leave --knowledge out, or train kar.",
+        )
     texts: Sequence[str] | None = None
-    if files.texts is not None:
-        texts = read_item_texts(files.texts, interactions.item_ids)
-    elif entry.needs & {"item_texts", "item_vectors", "user_vectors"} and snapshot is not None:
+    if sources.texts is not None:
+        texts = read_item_texts(sources.texts, interactions.item_ids)
+    elif entry.needs & {"item_texts", *reads} and snapshot is not None and sources.domain is None:
         texts = describe_items(interactions.item_ids, snapshot, ground.links)
-    vectors = None
-    if texts is not None and (files.texts is not None or entry.needs & {"item_vectors", "user_vectors"}):
+    friends = ground.friends
+    if sources.friends is not None:
+        friends = read_friends(sources.friends, interactions.user_ids)
+    side = SideData(rated=ground.rated, item_texts=texts, friends=friends)
+    if sources.domain is not None:
+        return _written(workspace, ground, sources, sources.domain, side)
+    if texts is not None and (sources.texts is not None or reads):
         vectors = _encode(workspace, texts)
-    return SideData(
-        rated=ground.rated,
-        item_texts=texts,
-        item_vectors=vectors,
-        user_vectors=_of_users(entry, vectors, ground.split.train),
-        friends=ground.friends
-        if files.friends is None
-        else read_friends(files.friends, interactions.user_ids),
-    )
+        users = _of_users(vectors, ground.split.train) if "user_vectors" in reads else None
+        side = replace(side, item_vectors=vectors, user_vectors=users)
+    return side, []
 
 
-def _of_users(entry: ModelEntry, vectors: Floats | None, train: Interactions) -> Floats | None:
+def _written(
+    workspace: Workspace, ground: Ground, sources: SideSources, domain: str, side: SideData
+) -> tuple[SideData, list[str]]:
+    """With the vectors of what the language model writes about a domain."""
+    from language.encoder import SentenceEncoder
+    from loregraph.knowledge import write
+
+    texts = side.item_texts or [""] * len(ground.interactions.item_ids)
+    found, notes = write(workspace, ground, texts, domain, send_interactions=sources.send_interactions)
+    return found.side(SentenceEncoder(device="cpu"), workspace.root / "vectors", side), notes
+
+
+def _of_users(vectors: Floats, train: Interactions) -> Floats:
     """The mean of what each user had, where nobody wrote about the users."""
-    if vectors is None or "user_vectors" not in entry.needs:
-        return None
     from recommender.knowledge_text import mean_vectors
 
     return mean_vectors(vectors, train)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kg.errors import UsageError
 from loregraph.figures import beyond_accuracy, model_rows, slice_rows
 from loregraph.runs import make_tracker, runs_folder
-from loregraph.side_data import SideFiles, gather
+from loregraph.side_data import SideSources, gather
 from loregraph.training_data import Ground, Source
 from loregraph.workspace import LATEST, Workspace
 from recommender.models.registry import find_model
@@ -45,7 +45,7 @@ class TrainingRequest:
     device: str = "auto"
     threads: int = 1
     name: str | None = None
-    files: SideFiles = field(default_factory=SideFiles)
+    side: SideSources = field(default_factory=SideSources)
     trials: int = 0
     precision: Precision = "float32"
     accumulate: int = 1
@@ -61,7 +61,7 @@ class TrainingRequest:
 class TrainingReport:
     """The test figures, one row a model, what the data is like, where the bundle is, settings searched.
 
-    ``notes`` says what of a dataset was not read.
+    ``notes`` says what of a dataset was not read, and how a language model was asked.
     """
 
     rows: list[dict[str, Any]]
@@ -88,7 +88,7 @@ def train_bundle(
         raise UsageError(f"{name!r} is no name for a bundle.", hint="Use letters, digits, dots, - and _.")
     ground = request.source().read(workspace, entry)
     split, graph = ground.split, ground.graph
-    side = gather(entry, workspace, ground, request.files)
+    side, notes = gather(entry, workspace, ground, request.side)
     found = _search(split, graph, side, request, progress)
     request = replace(request, settings={**request.settings, **found})
     rankings: dict[str, Ranking] = {}
@@ -111,7 +111,7 @@ def train_bundle(
     path = workspace.bundles_path / name
     _write(path, trained, ground, metrics)
     workspace.latest_path.write_text(path.name + "\n", encoding="utf-8")
-    return TrainingReport(rows, data, path, found, ground.notes)
+    return TrainingReport(rows, data, path, found, (*ground.notes, *notes))
 
 
 def metrics_of(bundle: Path) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Commands around a trained recommender: evaluate, refresh, recommend, explain."""
+"""Commands around a trained recommender: evaluate, refresh, recommend, explain; and convert, for data."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command()(refresh)
     app.command()(recommend)
     app.command()(explain)
+    app.command()(convert)
 
 
 def evaluate(
@@ -134,3 +135,28 @@ def explain(
     print(f"{explanation.name}: {explanation.reason}")
     for path in explanation.paths:
         print_path(path)
+
+
+def convert(
+    dataset: Annotated[
+        Path, typer.Argument(help="A folder in the layout of RecBole, KGCN, KGAT or a HIN, with its graph.")
+    ],
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    to: Annotated[str, typer.Option(help="recbole, kgcn or kgat.")] = "recbole",
+    positive_from: Annotated[
+        float | None, typer.Option(help="Ratings at or above this are positive; all rows where not set.")
+    ] = None,
+) -> None:
+    """Write a dataset in another layout, for other programs to train on; say what that cannot hold."""
+    from recommender.data.dataset_files import parse_layout, write_dataset
+    from recommender.data.datasets import read_dataset
+
+    layout = parse_layout(to)
+    found = read_dataset(dataset, positive_from=positive_from)
+    lost = write_dataset(found, folder, layout)
+    for note in found.notes:
+        say(f"note: {note}.")
+    for part in lost:
+        say(f"left out: {part}.")
+    counts = f"{len(found.interactions)} interactions and {len(found.snapshot.triples)} triples"
+    say(f"{counts} as {layout}: {folder}")

@@ -42,6 +42,20 @@ Texts = Annotated[
 Friends = Annotated[
     Path | None, typer.Option(help="CSV of user_id and friend_id, for models that ask who knows whom.")
 ]
+Knowledge = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DOMAIN",
+        help="Have the language model write what it knows of the items and makes of the users, for kar; name"
+        " what they are: films, say.",
+    ),
+]
+SendInteractions = Annotated[
+    bool,
+    typer.Option(
+        "--send-interactions", help="Let what users chose go to a language model that is not on this machine."
+    ),
+]
 
 # How it learns.
 Epochs = Annotated[int | None, typer.Option(help="At most this many; the model's default if not set.", min=1)]
@@ -83,6 +97,8 @@ def train(
     split: SplitName = "random",
     texts: Texts = None,
     friends: Friends = None,
+    knowledge: Knowledge = None,
+    send_interactions: SendInteractions = False,
     epochs: Epochs = None,
     setting: Settings = None,
     trials: Trials = 0,
@@ -98,7 +114,7 @@ def train(
 ) -> None:
     """Train a recommender on interactions and the graph; test it beside its baselines; write a bundle."""
     from loregraph.runs import parse_precision
-    from loregraph.side_data import SideFiles
+    from loregraph.side_data import SideSources
     from loregraph.training_run import TrainingRequest, train_bundle
 
     request = TrainingRequest(
@@ -113,7 +129,7 @@ def train(
         device=device,
         threads=threads,
         name=name,
-        files=SideFiles(texts, friends),
+        side=SideSources(texts, friends, knowledge, send_interactions),
         trials=trials,
         precision=parse_precision(precision),
         accumulate=accumulate,

@@ -16,6 +16,15 @@ INTER_HEADER = ("user_id:token", "item_id:token", "rating:float", "timestamp:flo
 NET_HEADER = ("source_id:token", "target_id:token")
 
 
+def parse_layout(name: str) -> Layout:
+    """The layout of this name. Raises :class:`~kg.errors.UsageError` where there is none."""
+    known: tuple[Layout, ...] = get_args(Layout)
+    for layout in known:
+        if layout == name:
+            return layout
+    raise UsageError(f"there is no layout {name!r}.", hint=f"Known: {', '.join(known)}.")
+
+
 def write_dataset(dataset: Dataset, folder: Path, layout: Layout) -> tuple[str, ...]:
     """Write the files of one layout into ``folder`` and return what it cannot hold, a line each.
 
@@ -26,8 +35,7 @@ def write_dataset(dataset: Dataset, folder: Path, layout: Layout) -> tuple[str, 
     hold: with a tab, a quote or white space at an end.
     """
     writers = {"recbole": _write_recbole, "kgcn": _write_kgcn, "kgat": _write_kgat}
-    if layout not in writers:
-        raise UsageError(f"there is no layout {layout!r}.", hint=f"Known: {', '.join(get_args(Layout))}.")
+    parse_layout(layout)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError("something is here already.", where=str(folder), hint="Name a new folder.")
     _refuse_unwritable(dataset)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.recommender.test_bundle import bundle
 
 from kg.errors import ConfigurationError, UsageError
 from kg.facts import Status
@@ -15,10 +14,12 @@ from kg.snapshot import Snapshot
 from loregraph.explaining import explain
 from loregraph.training_data import Source
 from loregraph.workspace import Workspace
+from recommender.data.datasets import read_dataset
 from recommender.models.registry import find_model
 from recommender.serving.service import Service
 from tests.kg.test_snapshot import SENTENCES, put
 from tests.loregraph.commands import FILMS, lore
+from tests.recommender.serving.test_bundle import bundle
 
 
 def network(folder: Path) -> Path:
@@ -124,3 +125,17 @@ def test_an_explanation_says_which_facts_are_gone(tmp_path: Path) -> None:
         found = explain(service, other, "ann", "m3")
         assert found.warning.startswith(f"{len(steps)} of {len(steps)} facts")
         assert all(step.sentence == "" for path in found.paths for step in path.steps)
+
+
+def test_a_dataset_is_written_in_another_layout_and_read_back(tmp_path: Path) -> None:
+    source, made = network(tmp_path / "hin"), tmp_path / "made"
+    done = lore("convert", source, made, "--to", "kgcn", "--positive-from", 4)
+    assert done.code == 0, done.err
+    assert "left out: 30 friendships." in done.err
+    before, after = (read_dataset(folder, positive_from=4) for folder in (source, made))
+    assert len(after.interactions) == len(before.interactions)
+    assert len(after.snapshot.triples) == len(before.snapshot.triples) == 20
+    again = lore("convert", source, made, "--to", "kgcn")
+    assert again.code == 2
+    assert "something is here already" in again.err
+    assert "no layout 'csv'" in lore("convert", source, tmp_path / "other", "--to", "csv").err

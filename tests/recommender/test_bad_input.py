@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.recommender.test_bundle import bundle
 
 from kg.errors import LoreError, NotFound, TrainingError, UsageError
 from recommender.data.datasets import snapshot_of
@@ -24,6 +23,7 @@ from recommender.serving.growth import grow
 from recommender.serving.packing import pack
 from recommender.serving.service import Service
 from recommender.training.train import Options, Trained, train
+from tests.recommender.serving.test_bundle import bundle
 from tests.recommender.tiny import tiny
 from tests.worlds import PlainGraph
 

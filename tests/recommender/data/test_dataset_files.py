@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.recommender.test_datasets import DATA, KGAT, KGCN, RECBOLE, needs_data, write
-from tests.recommender.test_hin import FILES
 
 from kg.errors import InputError, UsageError
 from recommender.data.dataset_files import Layout, write_dataset
 from recommender.data.datasets import Dataset, read_dataset, snapshot_of
 from recommender.data.interactions import Interactions
+from tests.recommender.data.test_datasets import DATA, KGAT, KGCN, RECBOLE, needs_data, write
+from tests.recommender.data.test_hin import FILES
 
 LAYOUTS: list[Layout] = ["recbole", "kgcn", "kgat"]
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.recommender.test_datasets import DATA, needs_data, write
 
 from kg.errors import InputError
 from recommender.data.datasets import read_dataset
@@ -13,6 +12,7 @@ from recommender.graph.joint import JointGraph
 from recommender.models.base import SideData
 from recommender.models.registry import MODELS
 from recommender.training.train import Options, train
+from tests.recommender.data.test_datasets import DATA, needs_data, write
 
 FILES = {
     "user_film__dat": "1\t1\t5\n1\t2\t1\n2\t1\t4\n3\t3\t2\n",

@@ -4,10 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
-from tests.recommender.test_bundle import bundle
 
 from recommender.serving.explain import Explainer, is_valid, relation_words
 from recommender.serving.service import Service
+from tests.recommender.serving.test_bundle import bundle
 
 ANN, BOB = np.asarray([0, 1]), np.asarray([0])
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.recommender.test_bundle import bundle
 
 from kg.errors import NotFound, UsageError
 from recommender.serving.bundle import Bundle, ItemRows
 from recommender.serving.service import Service
+from tests.recommender.serving.test_bundle import bundle
 
 
 def items(found: list) -> list[str]:  # type: ignore[type-arg]

