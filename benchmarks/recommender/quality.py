@@ -89,12 +89,15 @@ SAME: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {},
     ),
     "kgcn": ({"batch_size": 2048, "dim": 16}, {"embedding_size": 16}),
-    "ripplenet": ({"batch_size": 2048, "dim": 16}, {"embedding_size": 16}),
+    "ripplenet": (
+        {"batch_size": 2048, "dim": 16, "inverse": False, "warm_only": False},
+        {"embedding_size": 16},
+    ),
     "kar": ({"backbone": "deepfm"}, {}),
 }
 """Settings beside the defaults, ours and RecBole's: batches of RecBole's size, drawn as it draws them, each
-interaction once; its depth for KGAT and KGIN; its dropout, direction of triples, measure of independence and
-negatives for KGIN; and widths at which its RippleNet is trained in minutes."""
+interaction once; its depth for KGAT and KGIN; its direction of triples and negatives for RippleNet and KGIN,
+its dropout and measure of independence for KGIN; and widths at which its RippleNet is trained in minutes."""
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,3 +57,16 @@ def films_workspace(folder: Path, *articles: str) -> Path:
         done = lore("ingest", "-w", folder, *(FILMS / "articles" / name for name in articles))
         assert done.code == 0, done.err
     return folder
+
+
+def linked_films(folder: Path, users: Collection[str]) -> Path:
+    """A workspace of all articles with the catalogue linked; ``some.csv`` holds what these users had."""
+    found = films_workspace(folder, "")
+    whole = found / "all.csv"
+    subprocess.run([sys.executable, FILMS / "make_interactions.py", whole], check=True)
+    header, *rows = whole.read_text(encoding="utf-8").splitlines()
+    some = [row for row in rows if row.split(",")[0] in users]
+    (found / "some.csv").write_text("\n".join([header, *some]) + "\n", encoding="utf-8")
+    done = lore("link", FILMS / "items.csv", "-w", found)
+    assert done.code == 0, done.err
+    return found

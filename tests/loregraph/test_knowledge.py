@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.language_server import LanguageServer
-from tests.loregraph.commands import FILMS, films_workspace, lore
+from tests.loregraph.commands import linked_films, lore
 
 FEW = ("u001", "u002", "u003", "u004", "u005", "u006", "u007", "u008")
 
@@ -25,18 +23,11 @@ def answer(body: dict[str, Any]) -> Any:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace whose catalogue is linked, and the interactions of eight users."""
-    found = films_workspace(tmp_path_factory.mktemp("knowledge") / "w", "")
-    whole = found / "all.csv"
-    subprocess.run([sys.executable, FILMS / "make_interactions.py", whole], check=True)
-    header, *rows = whole.read_text(encoding="utf-8").splitlines()
-    few = [row for row in rows if row.startswith(FEW)]
-    (found / "few.csv").write_text("\n".join([header, *few]) + "\n", encoding="utf-8")
-    assert lore("link", FILMS / "items.csv", "-w", found).code == 0
-    return found
+    return linked_films(tmp_path_factory.mktemp("knowledge") / "w", FEW)
 
 
 def training(folder: Path, model: str, *more: str | int, url: str) -> Any:
-    where = ("--interactions", folder / "few.csv", "-w", folder, "--epochs", 1, "--json")
+    where = ("--interactions", folder / "some.csv", "-w", folder, "--epochs", 1, "--json")
     settings = {"LORE_LANGUAGE__BASE_URL": url, "LORE_LANGUAGE__API_KEY": "sk-secret"}
     return lore("train", model, *where, "--knowledge", "films", *more, **settings)
 

