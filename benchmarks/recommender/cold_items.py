@@ -41,7 +41,6 @@ from recommender.evaluation.metrics import bootstrap_interval
 from recommender.graph.joint import JointGraph
 from recommender.knowledge_text import mean_vectors
 from recommender.models.base import Recommender, SideData
-from recommender.models.registry import MODELS
 from recommender.training.train import Options, train
 
 RESULT = ROOT / "benchmarks" / "results" / "recommender_cold_items.json"
@@ -52,12 +51,13 @@ TEXT_ONLY = "attributemap, text only"
 
 @dataclass(frozen=True)
 class Row:
-    """A model, whether it is given the texts, and the settings among which it may choose."""
+    """A model, whether it is given the texts, the settings among which it may choose, and the splits."""
 
     model: str
     texts: bool = False
     graph: bool = True
     choices: tuple[Mapping[str, Any], ...] = field(default=({},))
+    seeds: tuple[int, ...] = SEEDS
 
 
 _MAPPED = tuple(
@@ -84,9 +84,10 @@ ROWS: Mapping[str, Row] = {
     "rulerec": Row("rulerec"),
     "hetemf": Row("hetemf"),
     "shine": Row("shine"),
-    "dkn": Row("dkn", texts=True),
+    "dkn": Row("dkn", texts=True, seeds=(0, 1, 4)),
 }
-"""By name; settings beside the defaults are larger steps or batches, so that the epochs suffice."""
+"""By name; settings beside the defaults are larger steps or batches, so that the epochs suffice. DKN takes
+a quarter of an hour a split, so it has three."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def main() -> None:
     if not asked.report:
         for seed in asked.seeds:
             for name in asked.rows:
-                if ROWS[name].model in MODELS:
+                if seed in ROWS[name].seeds:
                     _row(films, name, seed, asked.work / "rows")
     found = _report(films, asked.work / "rows")
     RESULT.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
