@@ -7,7 +7,8 @@ from scipy import sparse
 from kg.errors import UsageError
 from recommender.data.interactions import Interactions
 from recommender.data.splits import Split
-from recommender.graph.joint import JointGraph, metapaths
+from recommender.graph import metapaths
+from recommender.graph.joint import JointGraph
 from recommender.graph.metapaths import (
     commuting_matrix,
     inverse_of,

@@ -11,7 +11,8 @@ import torch
 from torch.nn import functional
 
 from kg.errors import UsageError
-from recommender.graph.joint import JointGraph, pyg
+from recommender.graph import pyg
+from recommender.graph.joint import JointGraph
 from recommender.graph.segment import segment_max, segment_mean, segment_softmax, segment_sum
 from recommender.models.base import TrainingData
 from recommender.models.kgat import Config, Kgat

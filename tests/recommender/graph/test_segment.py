@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from recommender.graph.joint import segment
+from recommender.graph import segment
 from recommender.graph.segment import SparseMatrix, segment_max, segment_mean, segment_softmax, segment_sum
 
 INDPTR = torch.tensor([0, 2, 2, 5, 6, 6])  # segments 1 and 4 are empty

@@ -11,9 +11,9 @@ from kg.errors import UsageError
 from recommender.data.interactions import Interactions
 from recommender.data.splits import Split, random_split
 from recommender.models.registry import MODELS
+from recommender.training import search as module
 from recommender.training.search import Between, OneOf, Space, search, space_of
 from recommender.training.train import Options
-from recommender.training.train import search as module
 from tests.recommender.tiny import tiny
 
 OPTIONS = Options(epochs=4, evaluate_every=2, device="cpu", seed=3)
