@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from kg.errors import UsageError
 from loregraph.language_model import budget, open_client, prices
 from loregraph.training_data import Ground
 from loregraph.workspace import Workspace
@@ -45,12 +46,18 @@ async def _write(
     workspace: Workspace, ground: Ground, titles: Sequence[str], domain: str, send_interactions: bool
 ) -> tuple[Knowledge, list[str]]:
     from language.calls import Calls
-    from recommender.knowledge_text import KnowledgeWriter, facts_of_items, write_knowledge
+    from recommender.knowledge_text import KnowledgeWriter, facts_of_items, is_loopback, write_knowledge
 
     snapshot, train = ground.snapshot, ground.split.train
     facts = None if snapshot is None else facts_of_items(snapshot, ground.links, train.item_ids)
     with Calls(workspace.calls_path) as calls:
         async with open_client(workspace) as client:
+            if not send_interactions and not is_loopback(client.base_url):
+                raise UsageError(
+                    "what users chose would be sent to a language model that is not on this machine.",
+                    where=client.base_url,
+                    hint="Allow it with --send-interactions, or use a model served on localhost.",
+                )
             writer = KnowledgeWriter(
                 client,
                 calls,

@@ -32,6 +32,15 @@ class SideSources:
     domain: str | None = None
     send_interactions: bool = False
 
+    def check(self) -> None:
+        """Raise :class:`~kg.errors.UsageError` for a domain of nothing, or leave to send without one."""
+        if self.domain is not None and not self.domain.strip():
+            raise UsageError("the domain is empty.", hint="Say what the items are: --knowledge films.")
+        if self.send_interactions and self.domain is None:
+            raise UsageError(
+                "--send-interactions is for a language model that is asked.", hint="Add --knowledge DOMAIN."
+            )
+
 
 def gather(
     entry: ModelEntry,
@@ -51,10 +60,11 @@ def gather(
     from recommender.models.base import SideData
 
     interactions, snapshot = ground.interactions, ground.snapshot
+    sources.check()
     reads = entry.needs & {"item_vectors", "user_vectors"}
     if sources.domain is not None and not reads:
         raise UsageError(
-            f"{entry.name} reads no texts, so a language model has nothing to write.",
+            f"{entry.name} does not ask for vectors of texts, which is what a language model writes for.",
             hint="Leave --knowledge out, or train kar.",
         )
     texts: Sequence[str] | None = None
@@ -82,9 +92,10 @@ def _written(
     from language.encoder import SentenceEncoder
     from loregraph.knowledge import write
 
+    encoder = SentenceEncoder(device="cpu")  # first: without it there is nothing to pay a model for
     texts = side.item_texts or [""] * len(ground.interactions.item_ids)
     found, notes = write(workspace, ground, texts, domain, send_interactions=sources.send_interactions)
-    return found.side(SentenceEncoder(device="cpu"), workspace.root / "vectors", side), notes
+    return found.side(encoder, workspace.root / "vectors", side), notes
 
 
 def _of_users(vectors: Floats, train: Interactions) -> Floats:

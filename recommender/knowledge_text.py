@@ -183,7 +183,7 @@ class KnowledgeWriter:
             raise UsageError(
                 "what users chose would be sent to a language model that is not on this machine.",
                 where=self._base_url,
-                hint="Use a model served on localhost, or allow it: send_interactions, --send-interactions.",
+                hint="Use a model served on localhost, or allow it with send_interactions.",
             )
 
     def _about_item(self, title: str, facts: Sequence[str], factors: tuple[str, ...]) -> _Messages:

@@ -34,8 +34,10 @@ def main() -> None:
     options = parser.parse_args()
     results = json.loads(options.results.read_text(encoding="utf-8"))
     measured = results["measurements"]
-    sizes = [size for size, name in SIZES.items() if name in measured]
-    grown = {way: _grown(measured, sizes, ending) for way, (ending, _) in WAYS.items()}
+    sizes = measured_sizes(measured)
+    if 1 not in sizes:
+        raise SystemExit("nothing to draw: speed.py has not measured kgat-book")
+    grown = {way: _grown(measured, sizes, way) for way in WAYS}
     results["growth"] = {"sizes": sizes, **grown}
     options.results.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     titles = {
@@ -50,12 +52,18 @@ def main() -> None:
     print(json.dumps(results["growth"], indent=1))
 
 
-def _grown(measured: Mapping[str, Any], sizes: Sequence[float], ending: str) -> dict[str, Any]:
+def measured_sizes(measured: Mapping[str, Any]) -> list[float]:
+    """The sizes that were measured in both ways to grow."""
+    return [size for size in SIZES if all("ours" in measured.get(_name(size, way), {}) for way in WAYS)]
+
+
+def _name(size: float, way: str) -> str:
+    return SIZES[size] if size == 1 else f"{SIZES[size]}{WAYS[way][0]}"  # both ways meet at 1
+
+
+def _grown(measured: Mapping[str, Any], sizes: Sequence[float], way: str) -> dict[str, Any]:
     """Seconds and memory by size, and how fast they grow."""
-    rows = [
-        measured[SIZES[size] if size == 1 else f"{SIZES[size]}{ending}"]["ours"]  # both ways meet at 1
-        for size in sizes
-    ]
+    rows = [measured[_name(size, way)]["ours"] for size in sizes]
     seconds = [row["cpu_s"] for row in rows]
     memory = [row["peak_mb"] - row["import_mb"] for row in rows]
     return {

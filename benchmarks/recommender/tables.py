@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.recommender.growth import SIZES
+from benchmarks.recommender.growth import SIZES, measured_sizes
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -73,7 +73,8 @@ def growth() -> str:
     """KGAT's epoch as the graph grows, with the same batch and with one in proportion."""
     measurements = _read("recommender_speed")["measurements"]
     rows = []
-    for name in SIZES.values():
+    for size in measured_sizes(measurements):
+        name = SIZES[size]
         same = measurements[name]
         larger = measurements[name if name == SIZES[1.0] else f"{name}-in-proportion"]
         rows.append(

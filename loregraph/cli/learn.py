@@ -158,5 +158,6 @@ def convert(
         say(f"note: {note}.")
     for part in lost:
         say(f"left out: {part}.")
-    counts = f"{len(found.interactions)} interactions and {len(found.snapshot.triples)} triples"
-    say(f"{counts} as {layout}: {folder}")
+    if positive_from is not None and found.rated is not None and layout != "kgat":
+        say(f"ratings below {positive_from:g} are written too: read them with the same threshold.")
+    say(f"written as {layout}: {folder}")

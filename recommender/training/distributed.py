@@ -22,7 +22,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.distributed.nn.functional  # keeps any group made before its import, and the group its threads
 from torch import distributed
 
 from kg.errors import ConfigurationError, TrainingError, UsageError
@@ -108,6 +107,8 @@ def joined(rank: int, size: int, meeting: str, device: torch.device) -> Iterator
 
 @contextmanager
 def _group(device: torch.device, local_rank: int, **meeting: Any) -> Iterator[Workers]:
+    # Imported later, by an optimiser, it would keep this group for good, and the group its threads.
+    import_module("torch.distributed.nn.functional")
     if device.type == "cuda":
         torch.cuda.set_device(local_rank)
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", **meeting)

@@ -132,6 +132,9 @@ def test_a_dataset_is_written_in_another_layout_and_read_back(tmp_path: Path) ->
     done = lore("convert", source, made, "--to", "kgcn", "--positive-from", 4)
     assert done.code == 0, done.err
     assert "left out: 30 friendships." in done.err
+    assert "ratings below 4 are written too" in done.err
+    rows = (made / "interactions.dat").read_text(encoding="utf-8").splitlines()[1:]
+    assert len(rows) == len((source / "user_film.dat").read_text(encoding="utf-8").splitlines())
     before, after = (read_dataset(folder, positive_from=4) for folder in (source, made))
     assert len(after.interactions) == len(before.interactions)
     assert len(after.snapshot.triples) == len(before.snapshot.triples) == 20

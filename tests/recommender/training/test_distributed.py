@@ -184,15 +184,18 @@ from recommender.training.distributed import join
 from recommender.training.train import Options, train
 from tests.recommender.tiny import tiny
 
+def threads():
+    names = [comm.read_text() for comm in Path("/proc/self/task").glob("*/comm")]
+    return [name for name in names if "gloo" in name]
+
 split, graph, side = tiny()
 options = Options(epochs=4, evaluate_every=2, device="cpu")
 folder = Path(sys.argv[1])
 with join() as workers:
     found = train("bpr", split, graph, side=side, options=options, workers=workers, run_folder=folder)
+    assert threads() or not Path("/proc/self/task").exists()
 Path(folder, f"{workers.rank}-of-{workers.size}").write_text(repr(found.model.users.tolist()))
-names = [comm.read_text() for comm in Path("/proc/self/task").glob("*/comm")]
-left = [name for name in names if "gloo" in name]
-assert not left, f"threads that may abort the process at its end: {left}"
+assert not threads(), f"threads that may abort the process at its end: {threads()}"
 """
 
 
