@@ -13,7 +13,7 @@ from loregraph.workspace import Workspace
 
 if TYPE_CHECKING:
     from language.calls import Totals
-    from recommender.knowledge_text import Knowledge
+    from recommender.knowledge_text import Knowledge, KnowledgeWriter
 
 _FAILURES_TOLD = 3
 
@@ -46,18 +46,12 @@ async def _write(
     workspace: Workspace, ground: Ground, titles: Sequence[str], domain: str, send_interactions: bool
 ) -> tuple[Knowledge, list[str]]:
     from language.calls import Calls
-    from recommender.knowledge_text import KnowledgeWriter, facts_of_items, is_loopback, write_knowledge
+    from recommender.knowledge_text import KnowledgeWriter, facts_of_items, write_knowledge
 
     snapshot, train = ground.snapshot, ground.split.train
     facts = None if snapshot is None else facts_of_items(snapshot, ground.links, train.item_ids)
     with Calls(workspace.calls_path) as calls:
         async with open_client(workspace) as client:
-            if not send_interactions and not is_loopback(client.base_url):
-                raise UsageError(
-                    "what users chose would be sent to a language model that is not on this machine.",
-                    where=client.base_url,
-                    hint="Allow it with --send-interactions, or use a model served on localhost.",
-                )
             writer = KnowledgeWriter(
                 client,
                 calls,
@@ -66,8 +60,21 @@ async def _write(
                 budget=budget(workspace),
                 prices=prices(workspace),
             )
+            _check_may_send(writer)
             found = await write_knowledge(writer, train, titles, facts)
     return found, _notes(found, writer.totals)
+
+
+def _check_may_send(writer: KnowledgeWriter) -> None:
+    """As the writer's own check, told in the words of the command."""
+    try:
+        writer.check_may_send()
+    except UsageError as refused:
+        raise UsageError(
+            refused.what,
+            where=refused.where,
+            hint="Allow it with --send-interactions, or use a model served on localhost.",
+        ) from None
 
 
 def _notes(found: Knowledge, totals: Totals) -> list[str]:

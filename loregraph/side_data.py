@@ -15,12 +15,14 @@ from loregraph.workspace import Workspace
 
 if TYPE_CHECKING:
     from kg.snapshot import Snapshot
-    from recommender.data.interactions import Floats, Interactions
+    from recommender.data.interactions import Floats
     from recommender.models.base import SideData
     from recommender.models.registry import ModelEntry
 
 FACTS_IN_A_TEXT = 12
 """Of an item's facts, as many as an encoder reads."""
+VECTORS_OF_TEXTS = frozenset({"item_vectors", "user_vectors"})
+"""What models may need that texts are encoded for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +34,20 @@ class SideSources:
     domain: str | None = None
     send_interactions: bool = False
 
-    def check(self) -> None:
-        """Raise :class:`~kg.errors.UsageError` for a domain of nothing, or leave to send without one."""
-        if self.domain is not None and not self.domain.strip():
-            raise UsageError("the domain is empty.", hint="Say what the items are: --knowledge films.")
+    def check(self, entry: ModelEntry) -> None:
+        """Raise :class:`~kg.errors.UsageError` where a language model is asked for nothing of use."""
         if self.send_interactions and self.domain is None:
             raise UsageError(
                 "--send-interactions is for a language model that is asked.", hint="Add --knowledge DOMAIN."
+            )
+        if self.domain is None:
+            return
+        if not self.domain.strip():
+            raise UsageError("the domain is empty.", hint="Say what the items are: --knowledge films.")
+        if not entry.needs & VECTORS_OF_TEXTS:
+            raise UsageError(
+                f"{entry.name} does not ask for vectors of texts, which is what a language model writes for.",
+                hint="Leave --knowledge out, or train kar.",
             )
 
 
@@ -60,13 +69,7 @@ def gather(
     from recommender.models.base import SideData
 
     interactions, snapshot = ground.interactions, ground.snapshot
-    sources.check()
-    reads = entry.needs & {"item_vectors", "user_vectors"}
-    if sources.domain is not None and not reads:
-        raise UsageError(
-            f"{entry.name} does not ask for vectors of texts, which is what a language model writes for.",
-            hint="Leave --knowledge out, or train kar.",
-        )
+    reads = entry.needs & VECTORS_OF_TEXTS
     texts: Sequence[str] | None = None
     if sources.texts is not None:
         texts = read_item_texts(sources.texts, interactions.item_ids)
@@ -79,8 +82,10 @@ def gather(
     if sources.domain is not None:
         return _written(workspace, ground, sources, sources.domain, side)
     if texts is not None and (sources.texts is not None or reads):
+        from recommender.knowledge_text import mean_vectors
+
         vectors = _encode(workspace, texts)
-        users = _of_users(vectors, ground.split.train) if "user_vectors" in reads else None
+        users = mean_vectors(vectors, ground.split.train) if "user_vectors" in reads else None
         side = replace(side, item_vectors=vectors, user_vectors=users)
     return side, []
 
@@ -96,13 +101,6 @@ def _written(
     texts = side.item_texts or [""] * len(ground.interactions.item_ids)
     found, notes = write(workspace, ground, texts, domain, send_interactions=sources.send_interactions)
     return found.side(encoder, workspace.root / "vectors", side), notes
-
-
-def _of_users(vectors: Floats, train: Interactions) -> Floats:
-    """The mean of what each user had, where nobody wrote about the users."""
-    from recommender.knowledge_text import mean_vectors
-
-    return mean_vectors(vectors, train)
 
 
 def describe_items(item_ids: Sequence[str], snapshot: Snapshot, links: Mapping[str, str]) -> tuple[str, ...]:

@@ -82,7 +82,8 @@ def train_bundle(
     from recommender.data.report import describe, describe_split
 
     entry = find_model(request.model)
-    entry.configure(request.settings)  # a wrong setting is told before anything is read
+    entry.configure(request.settings)  # what is wrong is told before anything is read
+    request.side.check(entry)
     name = request.name or request.model
     if _BUNDLE_NAME.fullmatch(name) is None or name == LATEST:
         raise UsageError(f"{name!r} is no name for a bundle.", hint="Use letters, digits, dots, - and _.")

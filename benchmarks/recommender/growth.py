@@ -54,16 +54,17 @@ def main() -> None:
 
 def measured_sizes(measured: Mapping[str, Any]) -> list[float]:
     """The sizes that were measured in both ways to grow."""
-    return [size for size in SIZES if all("ours" in measured.get(_name(size, way), {}) for way in WAYS)]
+    return [size for size in SIZES if all("ours" in measured.get(measurement(size, way), {}) for way in WAYS)]
 
 
-def _name(size: float, way: str) -> str:
-    return SIZES[size] if size == 1 else f"{SIZES[size]}{WAYS[way][0]}"  # both ways meet at 1
+def measurement(size: float, way: str) -> str:
+    """What a size is measured as; both ways meet at 1."""
+    return SIZES[size] if size == 1 else f"{SIZES[size]}{WAYS[way][0]}"
 
 
 def _grown(measured: Mapping[str, Any], sizes: Sequence[float], way: str) -> dict[str, Any]:
     """Seconds and memory by size, and how fast they grow."""
-    rows = [measured[_name(size, way)]["ours"] for size in sizes]
+    rows = [measured[measurement(size, way)]["ours"] for size in sizes]
     seconds = [row["cpu_s"] for row in rows]
     memory = [row["peak_mb"] - row["import_mb"] for row in rows]
     return {

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.recommender.growth import SIZES, measured_sizes
+from benchmarks.recommender.growth import WAYS, measured_sizes, measurement
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -74,9 +74,7 @@ def growth() -> str:
     measurements = _read("recommender_speed")["measurements"]
     rows = []
     for size in measured_sizes(measurements):
-        name = SIZES[size]
-        same = measurements[name]
-        larger = measurements[name if name == SIZES[1.0] else f"{name}-in-proportion"]
+        same, larger = (measurements[measurement(size, way)] for way in WAYS)
         rows.append(
             {
                 "training pairs": f"{same['counts']['train_pairs']:,}",

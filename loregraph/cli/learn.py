@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from loregraph.cli.options import BundleOption, JsonOption, WorkspaceOption
+from loregraph.cli.options import BundleOption, JsonOption, PositiveFromOption, WorkspaceOption
 from loregraph.cli.output import (
     next_step,
     print_json,
@@ -143,9 +143,7 @@ def convert(
     ],
     folder: Annotated[Path, typer.Argument(help="A new folder.")],
     to: Annotated[str, typer.Option(help="recbole, kgcn or kgat.")] = "recbole",
-    positive_from: Annotated[
-        float | None, typer.Option(help="Ratings at or above this are positive; all rows where not set.")
-    ] = None,
+    positive_from: PositiveFromOption = None,
 ) -> None:
     """Write a dataset in another layout, for other programs to train on; say what that cannot hold."""
     from recommender.data.dataset_files import parse_layout, write_dataset

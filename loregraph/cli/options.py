@@ -15,6 +15,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout."
 BundleOption = Annotated[
     str | None, typer.Option("--bundle", help="The trained model; the last one if not named.")
 ]
+PositiveFromOption = Annotated[
+    float | None, typer.Option(help="Ratings at or above this are positive; all rows where not set.")
+]
 
 
 def parse_parameters(pairs: list[str]) -> dict[str, Any]:

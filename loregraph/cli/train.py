@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from loregraph.cli.models import TrainCommand
-from loregraph.cli.options import JsonOption, WorkspaceOption, parse_parameters
+from loregraph.cli.options import JsonOption, PositiveFromOption, WorkspaceOption, parse_parameters
 from loregraph.cli.output import end_progress, next_step, print_rows, progress_line, say
 from loregraph.workspace import Workspace
 
@@ -25,9 +25,6 @@ InteractionsFile = Annotated[
 DatasetFolder = Annotated[
     Path | None,
     typer.Option(help="Instead: a folder in the layout of RecBole, KGCN, KGAT or a HIN, with its own graph."),
-]
-PositiveFrom = Annotated[
-    float | None, typer.Option(help="Ratings at or above this are positive; all rows where not set.")
 ]
 SplitName = Annotated[
     str,
@@ -93,7 +90,7 @@ def train(
     interactions: InteractionsFile = None,
     dataset: DatasetFolder = None,
     workspace: WorkspaceOption = None,
-    positive_from: PositiveFrom = None,
+    positive_from: PositiveFromOption = None,
     split: SplitName = "random",
     texts: Texts = None,
     friends: Friends = None,

@@ -90,7 +90,12 @@ class GradientRecommender(nn.Module):
 
     def ids(self, array: Indices) -> Tensor:
         """Dense ids as a tensor on the model's device, in 64 bits."""
-        return torch.from_numpy(np.ascontiguousarray(array, np.int64)).to(self.device, non_blocking=True)
+        return as_ids(array, self.device)
+
+
+def as_ids(array: Indices, device: torch.device) -> Tensor:
+    """Dense ids as a tensor on a device, in 64 bits, which every kind of indexing takes."""
+    return torch.from_numpy(np.ascontiguousarray(array, np.int64)).to(device, non_blocking=True)
 
 
 class VectorRecommender(GradientRecommender):

@@ -22,7 +22,7 @@ from kg.errors import TrainingError
 from recommender.data.interactions import Floats, Indices, Ints
 from recommender.data.sampling import batches
 from recommender.graph.corruption import TripleCorrupter
-from recommender.models.gradient import squared_norm
+from recommender.models.gradient import as_ids, squared_norm
 
 
 class TranslationTerms(NamedTuple):
@@ -57,9 +57,9 @@ def transr_loss(
     order = np.argsort(relation_ids, kind="stable")
     relation = relation_ids[order]
     nodes = np.concatenate([heads[order], tails[order], corrupted[order]])
-    rows = gather(_ids(nodes, entities), entities).view(3, len(order), -1)
+    rows = gather(as_ids(nodes, entities.device), entities).view(3, len(order), -1)
     head, tail, false_tail = project_by_relation(rows, relation, projections)
-    vector = functional.embedding(_ids(relation, relations), relations)
+    vector = functional.embedding(as_ids(relation, relations.device), relations)
     if normalised:
         head, vector, tail, false_tail = (
             functional.normalize(part) for part in (head, vector, tail, false_tail)
@@ -139,8 +139,8 @@ def train_transe(
             if unit_length:
                 _to_unit_length(entities)
             nodes = np.stack([head[chosen[rows]], tail[chosen[rows]], wrong_head[rows], wrong_tail[rows]])
-            h, t, other_h, other_t = functional.embedding(_ids(nodes, entities), entities)
-            vector = functional.embedding(_ids(relation[chosen[rows]], relations), relations)
+            h, t, other_h, other_t = functional.embedding(as_ids(nodes, entities.device), entities)
+            vector = functional.embedding(as_ids(relation[chosen[rows]], relations.device), relations)
             loss = functional.relu(margin + _distance(h, vector, t) - _distance(other_h, vector, other_t))
             optimiser.zero_grad(set_to_none=True)
             loss.sum().backward()  # type: ignore[no-untyped-call]
@@ -158,7 +158,3 @@ def _to_unit_length(vectors: Tensor) -> None:
 def _distance(head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
     distance: Tensor = torch.linalg.vector_norm(head + relation - tail, dim=1)
     return distance
-
-
-def _ids(array: Indices, beside: Tensor) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array, np.int64)).to(beside.device, non_blocking=True)

@@ -16,7 +16,7 @@ import multiprocessing
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -98,11 +98,9 @@ def train_on_workers(
                 other.terminate()
 
 
-@contextmanager
-def joined(rank: int, size: int, meeting: str, device: torch.device) -> Iterator[Workers]:
+def joined(rank: int, size: int, meeting: str, device: torch.device) -> AbstractContextManager[Workers]:
     """Meet the other workers at a URL, and part again."""
-    with _group(device, rank, init_method=meeting, rank=rank, world_size=size) as workers:
-        yield workers
+    return _group(device, rank, init_method=meeting, rank=rank, world_size=size)
 
 
 @contextmanager

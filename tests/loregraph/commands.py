@@ -59,8 +59,11 @@ def films_workspace(folder: Path, *articles: str) -> Path:
     return folder
 
 
-def linked_films(folder: Path, users: Collection[str]) -> Path:
-    """A workspace of all articles with the catalogue linked; ``some.csv`` holds what these users had."""
+def linked_films(folder: Path, users: Collection[str] = ()) -> Path:
+    """A workspace of all articles with the catalogue linked.
+
+    ``all.csv`` holds what all users had, ``some.csv`` what these had.
+    """
     found = films_workspace(folder, "")
     whole = found / "all.csv"
     subprocess.run([sys.executable, FILMS / "make_interactions.py", whole], check=True)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from subprocess import run
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.loregraph.commands import FILMS, films_workspace, lore
+from tests.loregraph.commands import FILMS, linked_films, lore
 from tests.loregraph.test_api import served
 
 NOLAN = ["f01", "f02", "f03"]
@@ -19,15 +17,9 @@ NOLAN = ["f01", "f02", "f03"]
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    folder = films_workspace(tmp_path_factory.mktemp("trained") / "w", "")
-    interactions = folder / "interactions.csv"
-    run([sys.executable, FILMS / "make_interactions.py", interactions], check=True)
-    for arguments in (
-        ("link", FILMS / "items.csv"),
-        ("train", "bpr", "--epochs", "5", "--interactions", interactions),
-    ):
-        done = lore(*arguments, "-w", folder)
-        assert done.code == 0, done.err
+    folder = linked_films(tmp_path_factory.mktemp("trained") / "w")
+    done = lore("train", "bpr", "--epochs", "5", "--interactions", folder / "all.csv", "-w", folder)
+    assert done.code == 0, done.err
     with served(folder) as found:
         yield found
 
